@@ -1,0 +1,164 @@
+# phoenix-cached. `make help` lists the targets.
+#
+# Everything is built below BUILD; sanitizer and compiler variants are the same rules with another BUILD.
+
+BUILD     ?= build
+CC        ?= gcc
+MODE      ?= release
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+VERSION   := 0.1.0
+
+PC        := libmicrohttpd hiredis libcjson libcurl libuv libcrypto inih
+TEST_PC   := check libcurl
+DEB_RUN   := gcc make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libcurl4-openssl-dev libuv1-dev libssl-dev libinih-dev
+DEB_TEST  := check redis-server redis-tools
+DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
+DEB_BENCH := webdis wrk strace valgrind
+
+WARN      := -Wall -Wextra -Wshadow -Wconversion -Werror
+FLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
+LINK_release  := -pie -Wl,-z,relro,-z,now
+FLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LINK_asan     := -fsanitize=address,undefined
+FLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+LINK_tsan     := -fsanitize=thread
+FLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LINK_fuzz     := -fsanitize=fuzzer,address,undefined
+
+# Expanded only when something is compiled, after `make deps` had its chance.
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DPHOENIX_VERSION='"$(VERSION)"' $(WARN) $(FLAGS_$(MODE)) -Iinclude -Isrc -I$(BUILD)/gen \
+             $(shell pkg-config --cflags $(PC) | sed 's/-I/-isystem /g') $(CFLAGS)
+LIBS_ALL   = $(shell pkg-config --libs $(PC)) -lpthread -lm
+TEST_LIBS  = $(shell pkg-config --libs $(TEST_PC)) $(LIBS_ALL)
+
+SRC       := $(shell find src -name '*.c' ! -name main.c | sort)
+OBJ       := $(SRC:%.c=$(BUILD)/obj/%.o)
+SUPPORT   := $(sort $(wildcard tests/support/*.c))
+SUPPORT_O := $(SUPPORT:%.c=$(BUILD)/obj/%.o)
+UNIT      := $(shell find tests/unit -name 'test_*.c' 2>/dev/null | sort)
+INTEG     := $(shell find tests/integration -name 'test_*.c' 2>/dev/null | sort)
+UNIT_BIN  := $(UNIT:%.c=$(BUILD)/%)
+INTEG_BIN := $(INTEG:%.c=$(BUILD)/%)
+FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
+EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
+EMBED_H   := $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
+
+.PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
+        install uninstall clean help docs
+.DELETE_ON_ERROR:
+
+all: $(BUILD)/phoenix-cached
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make            build build/phoenix-cached
+## make run        install what is missing, build, start the daemon (embedded mode unless PHOENIX_REDIS_URL is set)
+run:
+	@$(MAKE) --no-print-directory need-run
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tools/run.sh
+
+## make test       install what is missing, build and run all tests
+test:
+	@$(MAKE) --no-print-directory need-test
+	@$(MAKE) --no-print-directory tests-build
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(INTEG_BIN)
+
+## make unit / integration   one half of the tests
+unit: $(UNIT_BIN)
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN)
+integration: $(INTEG_BIN) $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/run.sh $(INTEG_BIN)
+
+.PHONY: tests-build need-run need-test
+tests-build: $(UNIT_BIN) $(INTEG_BIN) $(BUILD)/phoenix-cached
+
+## make deps       install the Debian packages to build, run and test (apt; root or sudo)
+deps:
+	@tools/deps.sh $(DEB_RUN) $(DEB_TEST)
+deps-check:
+	@tools/deps.sh $(DEB_CHECK)
+deps-bench:
+	@tools/deps.sh $(DEB_BENCH)
+need-run:
+	@tools/deps.sh --if-missing $(DEB_RUN)
+need-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST)
+
+$(BUILD)/phoenix-cached: $(BUILD)/obj/src/main.o $(BUILD)/libphoenix.a
+	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(LIBS_ALL)
+
+$(BUILD)/libphoenix.a: $(OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/obj/%.o: %.c | $(EMBED_H)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# A file as a C array: scripts and documents that the binary carries.
+$(BUILD)/gen/embed/%.h: tools/embed.sh
+	@mkdir -p $(@D)
+	tools/embed.sh $(filter %/$*,$(EMBED)) > $@
+$(foreach f,$(EMBED),$(eval $(BUILD)/gen/embed/$(notdir $f).h: $f))
+
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(SUPPORT_O) $(BUILD)/libphoenix.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+$(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(SUPPORT_O) $(BUILD)/libphoenix.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(LIBS_ALL)
+.SECONDARY:
+
+## make check      format, clang-tidy, cppcheck, layering, shellcheck, both compilers
+check:
+	@$(MAKE) --no-print-directory deps-check-if-missing
+	@tools/check.sh
+.PHONY: deps-check-if-missing
+deps-check-if-missing:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_CHECK)
+
+## make format     let clang-format lay out the code
+format:
+	clang-format -i $(shell find src include tests bench -name '*.[ch]')
+
+## make asan, make tsan   the whole test suite under sanitizers
+asan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan MODE=asan test
+tsan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan MODE=tsan test
+## make clang      the build and the unit tests with clang
+clang:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang tests-build
+
+## make fuzz       each fuzz target for FUZZ_SECONDS (300)
+FUZZ_SECONDS ?= 300
+.PHONY: fuzz-build
+fuzz-build: $(FUZZ_BIN)
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz MODE=fuzz CC=clang fuzz-build
+	@BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
+
+## make bench      side-by-side measurements (minutes); bench-check compares system calls and instructions with the kept file
+bench: all
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
+	@BUILD=$(BUILD) bench/run.sh
+bench-check: all
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
+	@BUILD=$(BUILD) bench/check.sh
+
+## make docs       regenerate what comes from the tables (sample configuration, option table)
+docs: all
+	$(BUILD)/phoenix-cached --dump-sample > config/phoenix-cached.conf
+
+## make clean
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,66 @@
+/* server: libmicrohttpd on one loop, in external-epoll mode without a listen socket. The only room that knows
+ * MHD (src/http/server*.c). Checks what the parser lets through (Hosts, lengths, codings, sizes),
+ * authenticates, routes, collects bodies within bounds, dispatches, answers, and closes the slow. One server
+ * per loop; workers and the admin listener use the same code with other routes. */
+#ifndef PHOENIX_HTTP_SERVER_H
+#define PHOENIX_HTTP_SERVER_H
+
+#include "http/exchange.h"
+#include "log/log.h"
+#include "loop/loop.h"
+#include "metrics/metrics.h"
+
+#include <stdatomic.h>
+
+/* routes.def: X(enumerator, listeners, methods, pattern, auth, handler). */
+enum http_listener { HTTP_LISTENER_API = 1, HTTP_LISTENER_ADMIN = 2 };
+enum http_peer { HTTP_PEER_TCP, HTTP_PEER_UNIX };
+
+/* Shared by all servers of the process. */
+struct http_limits {
+    int64_t connections_max;
+    size_t body_max;
+    size_t inflight_bytes_max;
+    int64_t deadline_ms, request_timeout_ms, idle_timeout_ms;
+    bool access_log;
+};
+
+struct http_shared {
+    struct http_limits limits;
+    struct auth *auth; /* http/auth.h: token, allowed hosts */
+    _Atomic size_t inflight_bytes;
+    _Atomic int64_t connections;
+    _Atomic bool draining;
+};
+
+typedef void http_handler_fn(void *house, struct exchange *x);
+
+struct server;
+
+struct server_options {
+    struct loop *loop;
+    struct http_shared *shared;
+    enum http_listener listener;
+    void *house; /* handed to handlers */
+    struct log *log;
+    struct metrics *metrics;
+    struct metrics_cell *cell;
+};
+
+struct server *server_create(const struct server_options *options); /* NULL: no memory or descriptors */
+
+/* Takes over an accepted, non-blocking socket. Loop thread. Over the connection bound the caller answers
+ * (server_refuse). */
+void server_adopt(struct server *s, int fd, enum http_peer peer);
+/* Writes a fixed 503 `overloaded` to a just accepted socket without waiting, and closes it. Any thread. */
+void server_refuse(int fd);
+
+unsigned server_connections(const struct server *s); /* any thread */
+unsigned server_exchanges(const struct server *s); /* dispatched or receiving, not yet answered; any thread */
+
+/* From now on each answer carries `Connection: close` and idle connections are closed. Loop thread. */
+void server_drain(struct server *s);
+/* Every exchange must have been answered. Loop thread, after the last turn of handlers. */
+void server_destroy(struct server **s);
+
+#endif

@@ -1,0 +1,69 @@
+/* metrics: counters, gauges and histograms from one table (metrics.def), as Prometheus text 0.0.4.
+ *
+ * Counters and histograms live in cells: one per thread, written by that thread alone with relaxed stores (no
+ * locked instruction on the hot path), summed by whoever renders. Gauges are process-wide atomics. */
+#ifndef PHOENIX_METRICS_METRICS_H
+#define PHOENIX_METRICS_METRICS_H
+
+#include "util/buf.h"
+
+#include <stdint.h>
+
+/* Dimensions. The names of their values are handed to metrics_create. */
+enum metrics_label {
+    LABEL_NONE,
+    LABEL_ROUTE,
+    LABEL_STATUS,
+    LABEL_BOUND,
+    LABEL_SOURCE,
+    LABEL_BACKEND,
+    LABEL_EXIT,
+    LABEL_REPLAY,
+    LABEL_BREAKER,
+    LABEL_RESULT,
+    LABEL_OUTCOME,
+    LABEL_COUNT
+};
+
+enum metric {
+#define COUNTER(id, name, l1, l2, help) METRIC_##id,
+#define GAUGE(id, name, l1, help)       METRIC_##id,
+#define HISTOGRAM(id, name, l1, help)   METRIC_##id,
+#include "metrics/metrics.def"
+#undef COUNTER
+#undef GAUGE
+#undef HISTOGRAM
+    METRIC_COUNT
+};
+
+/* values[label]: the label's values in the order of their indexes; static strings. names[label]: the label's
+ * name. */
+struct metrics_labels {
+    const char *name[LABEL_COUNT];
+    const char *const *values[LABEL_COUNT];
+    unsigned count[LABEL_COUNT];
+};
+
+struct metrics;
+struct metrics_cell;
+
+struct metrics *metrics_create(const struct metrics_labels *labels); /* NULL: no memory */
+void metrics_destroy(struct metrics **m);                            /* cells too */
+/* A cell for one thread; owned by the metrics. Any thread; before that thread's first count. */
+struct metrics_cell *metrics_cell(struct metrics *m);
+
+/* By the cell's thread. i, j: indexes into the labels' values, 0 where LABEL_NONE. A NULL cell counts
+ * nothing. */
+void metrics_count(struct metrics_cell *c, enum metric id, unsigned i, unsigned j, uint64_t n);
+void metrics_observe_us(struct metrics_cell *c, enum metric id, unsigned i, int64_t us);
+
+/* Any thread. NULL metrics: nothing. */
+void metrics_gauge(struct metrics *m, enum metric id, unsigned i, double value);
+/* Any thread: the sum over all cells (tests, /status). */
+uint64_t metrics_sum(struct metrics *m, enum metric id, unsigned i, unsigned j);
+
+/* Appends the exposition text. Series of a counter that never counted are left out unless the metric has no
+ * label. Buckets of histograms: 1-2-5 steps from 50 us to 5 s. Any thread. */
+void metrics_render(struct metrics *m, struct buf *out);
+
+#endif

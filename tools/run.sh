@@ -1,0 +1,12 @@
+#!/bin/sh
+# run.sh: starts the daemon and prints a line to try. Started by `make run`.
+set -eu
+build=${BUILD:-build}
+listen=${PHOENIX_HTTP_LISTEN:-127.0.0.1:8379}
+cat <<T
+Starting $build/phoenix-cached on $listen (Ctrl-C ends it). Try, in another terminal:
+
+  curl -s http://$listen/cache -d '{"input": "Why is the sky blue?", "response": "Rayleigh scattering."}'; curl -si "http://$listen/cache?input=Why%20is%20the%20sky%20blue%3F"
+
+T
+exec "$build/phoenix-cached"
