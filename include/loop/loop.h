@@ -19,7 +19,7 @@ void loop_destroy(struct loop **loop);               /* after loop_run returned;
 void loop_run(struct loop *loop);                    /* until loop_stop */
 void loop_stop(struct loop *loop);                   /* any thread */
 
-/* The turn's time: read once per turn. loop_clock for more. */
+/* Monotonic; reads the clock (20 ns). */
 int64_t loop_now_us(const struct loop *loop);
 const struct clock *loop_clock(const struct loop *loop);
 /* When the loop last turned (monotonic ms), stamped every 500 ms. Any thread. */
@@ -36,7 +36,7 @@ struct loop_hook *loop_hook_add(struct loop *loop, loop_hook_fn *fn, void *arg);
 void loop_hook_remove(struct loop_hook **hook);
 
 /* Timers: intrusive, a binary heap over one libuv timer. A zeroed struct is idle. Starting a running one
- * moves it. The callback may start it again. Due times are loop_now_us's. */
+ * moves it. The callback may start it again. Due times are on loop_now_us's clock. */
 struct loop_timer {
     struct loop *loop;
     int64_t due_us;
