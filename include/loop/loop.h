@@ -29,7 +29,7 @@ int64_t loop_stamp_ms(const struct loop *loop);
 typedef void loop_call_fn(void *arg);
 bool loop_post(struct loop *loop, loop_call_fn *fn, void *arg);
 
-/* Runs before each wait. Returns true when it must run again without waiting. Removed by loop_hook_remove. */
+/* Runs before each wait. Returns true when it did or left anything to do: then all hooks run again before the loop waits. */
 typedef bool loop_hook_fn(void *arg);
 struct loop_hook;
 struct loop_hook *loop_hook_add(struct loop *loop, loop_hook_fn *fn, void *arg);
