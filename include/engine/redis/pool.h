@@ -33,12 +33,15 @@ enum redis_type {
     REDIS_TYPE_ARRAY = 16
 };
 
-/* `text` (string, status) lives until `done` returns, and only in the last reply of a call. */
+/* `text` (string, status) and elements live until `done` returns, and only in the last reply of a call. */
 struct redis_reply {
     enum redis_type type;
-    int64_t integer;
+    int64_t integer; /* of an array: how many elements */
     struct slice text;
+    const void *raw;
 };
+/* False: no array, or not that many elements. */
+bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis_reply *out);
 
 enum { REDIS_ARGS_MAX = 8, REDIS_COMMANDS_MAX = 4 };
 

@@ -8,6 +8,7 @@
  * connections. */
 #include "conn.h"
 
+#include "engine/redis/errors.h"
 #include "node_private.h"
 
 #include <assert.h>
@@ -63,7 +64,7 @@ struct conn {
     struct condemned kills[CONDEMNED_BATCH];
     char kill_ids[CONDEMNED_BATCH][24];
 
-    void (*on_message)(void *arg, const void *reply);
+    void (*on_message)(void *arg, const struct redis_reply *message);
     void *on_message_arg;
 };
 
@@ -300,6 +301,24 @@ static const struct {
              {REDIS_REPLY_STATUS, REDIS_TYPE_STATUS},
              {REDIS_REPLY_ARRAY, REDIS_TYPE_ARRAY}};
 
+static struct redis_reply reply_view(const redisReply *r)
+{
+    struct redis_reply view = {
+        .integer = r->integer, .text = {r->str, r->str ? (size_t)r->len : 0}, .raw = r};
+    for (size_t i = 0; i < sizeof TYPES / sizeof TYPES[0]; i++)
+        if (TYPES[i].hiredis == r->type) view.type = TYPES[i].type;
+    if (view.type == REDIS_TYPE_ARRAY) view.integer = (int64_t)r->elements;
+    return view;
+}
+
+bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis_reply *out)
+{
+    const redisReply *r = array->raw;
+    if (array->type != REDIS_TYPE_ARRAY || i >= r->elements) return false;
+    *out = reply_view(r->element[i]);
+    return true;
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
     static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
@@ -318,9 +337,8 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
 static void take_reply(struct conn *c, struct redis_call *call, const redisReply *r)
 {
     struct redis_reply *out = &call->replies[call->received];
-    *out = (struct redis_reply){.integer = r->integer, .text = {r->str, r->str ? (size_t)r->len : 0}};
-    for (size_t i = 0; i < sizeof TYPES / sizeof TYPES[0]; i++)
-        if (TYPES[i].hiredis == r->type) out->type = TYPES[i].type;
+    *out = reply_view(r);
+
     if (r->type == REDIS_REPLY_ERROR)
         take_error(c, call, out->text);
     else if (!(out->type & call->commands[call->received].types))
@@ -415,10 +433,13 @@ static void on_subscription(redisAsyncContext *ctx, void *reply, void *privdata)
 {
     (void)privdata;
     struct conn *c = ctx->ev.data;
-    if (reply) c->on_message(c->on_message_arg, reply);
+    if (!reply) return;
+    struct redis_reply view = reply_view(reply);
+    c->on_message(c->on_message_arg, &view);
 }
 
-void conn_subscribe(struct conn *c, const char *channel, void (*fn)(void *arg, const void *reply), void *arg)
+void conn_subscribe(struct conn *c, const char *channel,
+                    void (*fn)(void *arg, const struct redis_reply *message), void *arg)
 {
     assert(c->state == CONN_READY && c->ctx);
     c->on_message = fn;

@@ -39,7 +39,8 @@ bool conn_ready(const struct conn *c);
 /* Only when ready. The call is done later, never from inside. */
 void conn_submit(struct conn *c, struct redis_call *call);
 /* Sends a command whose replies all go to `fn` (subscriptions). Only when ready. */
-void conn_subscribe(struct conn *c, const char *channel, void (*fn)(void *arg, const void *reply), void *arg);
+void conn_subscribe(struct conn *c, const char *channel,
+                    void (*fn)(void *arg, const struct redis_reply *message), void *arg);
 unsigned conn_inflight(const struct conn *c);
 /* The server's name for this connection. */
 int64_t conn_client_id(const struct conn *c);

@@ -19,6 +19,7 @@ struct member {
     struct redis_pool *pool;
     struct conn *conn; /* NULL: free place */
     bool ready;
+    bool retired; /* closed by us, being idle */
     int64_t used_us;
 };
 
@@ -102,9 +103,9 @@ static void on_closed(void *arg, const char *why)
 {
     struct member *m = arg;
     struct redis_pool *p = m->pool;
-    bool was_ready = m->ready;
+    bool was_ready = m->ready, quietly = p->closing || m->retired;
     m->conn = NULL;
-    m->ready = false;
+    m->ready = m->retired = false;
     if (was_ready) {
         atomic_fetch_sub(&p->ready, 1);
     } else {
@@ -114,7 +115,7 @@ static void on_closed(void *arg, const char *why)
         p->retry_us = loop_now_us(p->options.loop) +
                       (p->backoff_ms / 2 + (int64_t)random_below((uint64_t)p->backoff_ms)) * 1000;
     }
-    if (p->closing) return;
+    if (quietly) return;
     LOG(p->options.log, was_ready ? LOG_WARN : LOG_INFO,
         was_ready ? "Redis connection lost" : "Redis connection failed",
         LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
@@ -158,6 +159,7 @@ static void on_tick(void *arg)
         struct member *m = &p->members[i];
         if (m->conn && m->ready && conn_inflight(m->conn) == 0 &&
             now - m->used_us > IDLE_S * INT64_C(1000000)) {
+            m->retired = true;
             conn_abandon(m->conn, "idle");
             live--;
         }

@@ -54,7 +54,7 @@ static void on_info(struct redis_call *call)
     gauge_from(p, info, "\nevicted_keys:", METRIC_REDIS_EVICTED);
 }
 
-static void send(struct redis_probe *p, unsigned count, void (*done)(struct redis_call *call))
+static void send_probe(struct redis_probe *p, unsigned count, void (*done)(struct redis_call *call))
 {
     int64_t now = loop_now_us(p->options.loop);
     p->call = (struct redis_call){.commands = p->commands, .count = count, .done = done, .arg = p};
@@ -90,7 +90,7 @@ static void on_pong(struct redis_call *call)
     if (ok && p->ready && ++p->pings % INFO_EVERY == 1) {
         p->commands[0] =
             (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("INFO")}, .types = REDIS_TYPE_STRING};
-        send(p, 1, on_info);
+        send_probe(p, 1, on_info);
     }
 }
 
@@ -103,7 +103,7 @@ static void ping(struct redis_probe *p)
     p->sent_us = loop_now_us(p->options.loop);
     p->sent_wall_ms = clock_wall_ms(loop_clock(p->options.loop));
     p->next_ping_us = p->sent_us + PING_MS * 1000;
-    send(p, 2, on_pong);
+    send_probe(p, 2, on_pong);
 }
 
 /* --- connection --- */
