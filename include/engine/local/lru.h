@@ -33,7 +33,7 @@ struct lru_options {
     const struct clock *clock;
 };
 
-enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4 };
+enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4, LRU_IF_ABSENT = 8 /* of a put only */ };
 
 /* What the caller knows of a value; copied into the entry, opaque to the table but for expires_ms and
  * stamp_ms. */

@@ -564,7 +564,7 @@ static void on_connect(const redisAsyncContext *ctx, int status)
 {
     struct conn *c = ctx->ev.data;
     if (status != REDIS_OK) {
-        snprintf(c->why, sizeof c->why, "connect: %s", ctx->c.errstr[0] ? ctx->c.errstr : "failed");
+        snprintf(c->why, sizeof c->why, "connect: %.80s", ctx->c.errstr[0] ? ctx->c.errstr : "failed");
         return; /* hiredis frees the context; ev_cleanup follows */
     }
     greet(c);
@@ -583,7 +583,7 @@ static void start(struct conn *c, redisAsyncContext *ctx)
 {
     c->state = CONN_CONNECTING;
     if (!ctx || ctx->err) {
-        snprintf(c->why, sizeof c->why, "connect: %s", ctx && ctx->errstr ? ctx->errstr : "out of memory");
+        snprintf(c->why, sizeof c->why, "connect: %.80s", ctx && ctx->errstr ? ctx->errstr : "out of memory");
         if (ctx) redisAsyncFree(ctx);
         settle(c);
         return;
