@@ -45,6 +45,7 @@ struct cache_replay {
 };
 
 static void read_current(struct slot *s);
+static bool start_one(struct cache_replay *r, struct slot *s);
 
 static struct lru *lru_of(struct slot *s)
 {
@@ -60,6 +61,15 @@ static void release(struct slot *s)
     s->replay->busy--;
 }
 
+/* Starts what the rate allows. A slot that settles makes room at once; one that could not go waits for the
+ * next tick, so that a refusing pool is not asked in a loop. */
+static void pump(struct cache_replay *r)
+{
+    int64_t now = loop_now_us(r->options.port->loop);
+    if (!r->active || now < r->blocked_until_us) return;
+    pump(r);
+}
+
 static void settled(struct slot *s, enum replay_outcome outcome, bool superseded)
 {
     struct cache_replay *r = s->replay;
@@ -67,6 +77,7 @@ static void settled(struct slot *s, enum replay_outcome outcome, bool superseded
     r->outcomes[outcome]++;
     lru_settle(lru_of(s), s->entry, superseded);
     release(s);
+    pump(r);
 }
 
 static void not_now(struct slot *s, const struct redis_call *call)
