@@ -155,7 +155,7 @@ bench-check: all
 
 ## make docs       regenerate what comes from the tables (sample configuration, option table)
 docs: all
-	$(BUILD)/phoenix-cached --dump-sample > config/phoenix-cached.conf
+	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
 
 ## make clean
 clean:
