@@ -31,17 +31,16 @@ static const struct row rows[METRIC_COUNT] = {
 };
 
 /* Upper bounds, in microseconds and as `le` shows them. */
-#define BOUNDS(X)                                                                                            \
-    X(50, "0.00005")                                                                                         \
-    X(100, "0.0001") X(200, "0.0002") X(500, "0.0005") X(1000, "0.001") X(2000, "0.002") X(5000, "0.005")    \
-        X(10000, "0.01") X(20000, "0.02") X(50000, "0.05") X(100000, "0.1") X(200000, "0.2")                 \
-            X(500000, "0.5") X(1000000, "1") X(2000000, "2") X(5000000, "5")
-#define BOUND_US(us, le) us,
-#define BOUND_LE(us, le) le,
-static const int64_t bound_us[] = {BOUNDS(BOUND_US)};
-static const char *const bound_le[] = {BOUNDS(BOUND_LE) "+Inf"};
+static const struct {
+    int64_t us;
+    const char *le;
+} bounds[] = {
+    {50, "0.00005"}, {100, "0.0001"}, {200, "0.0002"}, {500, "0.0005"}, {1000, "0.001"}, {2000, "0.002"},
+    {5000, "0.005"}, {10000, "0.01"}, {20000, "0.02"}, {50000, "0.05"}, {100000, "0.1"}, {200000, "0.2"},
+    {500000, "0.5"}, {1000000, "1"},  {2000000, "2"},  {5000000, "5"},
+};
 enum {
-    BOUND_COUNT = sizeof bound_us / sizeof *bound_us,
+    BOUND_COUNT = sizeof bounds / sizeof *bounds,
     BUCKETS = BOUND_COUNT + 1,
     HISTOGRAM_WIDTH = BUCKETS + 1
 };
@@ -156,8 +155,8 @@ static unsigned find_bucket(int64_t us)
 {
     unsigned at = 0;
     for (unsigned step = BOUND_COUNT / 2; step; step /= 2)
-        if (us > bound_us[at + step - 1]) at += step;
-    return at + (us > bound_us[at]);
+        if (us > bounds[at + step - 1].us) at += step;
+    return at + (us > bounds[at].us);
 }
 
 void metrics_observe_us(struct metrics_cell *c, enum metric id, unsigned i, int64_t us)
@@ -266,7 +265,7 @@ static void render_histogram(struct metrics *m, struct buf *out, unsigned id, un
     uint64_t cumulative = 0;
     for (size_t b = 0; b < BUCKETS; b++) {
         cumulative += sum_number(m, at + b);
-        append_series(m, out, id, "_bucket", i, 0, bound_le[b]);
+        append_series(m, out, id, "_bucket", i, 0, b < BOUND_COUNT ? bounds[b].le : "+Inf");
         buf_printf(out, "%" PRIu64 "\n", cumulative);
     }
     uint64_t us = sum_number(m, at + BUCKETS);

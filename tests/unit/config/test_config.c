@@ -256,7 +256,8 @@ static char warnings[2048];
 static void on_warning(void *arg, const char *text)
 {
     ++*(int *)arg;
-    (void)strcat(strcat(warnings, text), "\n");
+    size_t len = strlen(warnings);
+    (void)snprintf(warnings + len, sizeof warnings - len, "%s\n", text);
 }
 
 START_TEST(an_unknown_variable_is_one_warning)
