@@ -67,7 +67,12 @@ static void pump(struct cache_replay *r)
 {
     int64_t now = loop_now_us(r->options.port->loop);
     if (!r->active || now < r->blocked_until_us) return;
-    pump(r);
+    int64_t step_us = 1000000 / r->rate_per_s > 0 ? 1000000 / r->rate_per_s : 1;
+    for (size_t i = 0; i < REPLAY_SLOTS && r->spent_until_us < now; i++)
+        if (!r->slots[i].entry) {
+            if (!start_one(r, &r->slots[i])) break;
+            r->spent_until_us += step_us;
+        }
 }
 
 static void settled(struct slot *s, enum replay_outcome outcome, bool superseded)
@@ -238,12 +243,7 @@ static void on_tick(void *arg)
     if (r->active && may) {
         if (r->spent_until_us < now - TICK_MS * 1000)
             r->spent_until_us = now - TICK_MS * 1000; /* what was not used is not saved up */
-        int64_t step_us = 1000000 / r->rate_per_s > 0 ? 1000000 / r->rate_per_s : 1;
-        for (size_t i = 0; i < REPLAY_SLOTS && r->spent_until_us < now; i++)
-            if (!r->slots[i].entry) {
-                if (!start_one(r, &r->slots[i])) break;
-                r->spent_until_us += step_us;
-            }
+        pump(r);
     }
     loop_timer_start(port->loop, &r->timer, now + (r->active ? TICK_MS : IDLE_TICK_MS) * 1000, on_tick, r);
 }

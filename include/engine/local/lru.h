@@ -111,8 +111,9 @@ void lru_touch_slot(struct lru *lru, struct slice key);
 /* Puts a value (or with LRU_DELETED a tombstone, value empty) that this daemon wrote; LRU_OWN is implied,
  * never trusted; touches the slot. Rules, under the shard's lock: an OWN entry with a later stamp_ms stays
  * and the new one is dropped; whichever stays is PENDING if either was. Embedded mode puts plain OWN entries.
- * `out_replaced`: a live, undeleted entry was there before. A pending put evicts others to fit; false: no
- * memory, or larger than an eighth of the budget (an older value of that key is dropped all the same). */
+ * `out_replaced`: a live, undeleted entry was there before; with LRU_IF_ABSENT nothing is changed then. A
+ * pending put evicts others to fit; false: no memory, or larger than an eighth of the budget (an older value
+ * of that key is dropped all the same). */
 bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct lru_meta *meta,
              unsigned flags, bool *out_replaced);
 

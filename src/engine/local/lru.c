@@ -259,6 +259,12 @@ bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct
     pthread_mutex_lock(&shard->lock);
     struct lru_entry *old = lru_find_live(lru, shard, (uint32_t)(hash >> 32), key, now_ms, &gone);
     *out_replaced = old && !old->deleted;
+    if (*out_replaced && (flags & LRU_IF_ABSENT)) {
+        pthread_mutex_unlock(&shard->lock);
+        lru_release(e);
+        lru_free_chain(gone);
+        return true;
+    }
     struct lru_entry *now = put_locked(lru, shard, old, e, meta, flags & LRU_PENDING, &gone);
     bool ok = now != NULL;
     /* Alone over the pending budget: giving up all the others would not help it. */
