@@ -3,7 +3,9 @@
 # Everything is built below BUILD; sanitizer and compiler variants are the same rules with another BUILD.
 
 BUILD     ?= build
-CC        ?= gcc
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
 MODE      ?= release
 PREFIX    ?= /usr/local
 DESTDIR   ?=

@@ -59,6 +59,9 @@ enum status json_string_decode(struct slice raw, const char *name, struct buf *o
                                struct json_error *out_error);
 struct slice json_string_plain(struct slice raw);
 
+/* Strictly: no overlongs, no surrogates. */
+bool json_utf8_valid(struct slice bytes);
+
 /* A validated raw number as a whole number. STATUS_UNPROCESSABLE where it has a fraction (1.0 and 1e2 count
  * as whole), STATUS_INVALID_ARGUMENT outside [min, max]; both name `name`. */
 enum status json_int(struct slice raw, const char *name, int64_t min, int64_t max, int64_t *out_value,

@@ -300,3 +300,15 @@ const char *json_scan_value(struct json_scan *s, const char *p, unsigned depth)
         if (p == NULL || !open) return p;
     }
 }
+
+bool json_utf8_valid(struct slice bytes)
+{
+    const char *p = bytes.ptr, *end = bytes.ptr + bytes.len;
+    while (bytes.len && p < end) {
+        size_t len = json_utf8_len(p, end);
+        if (len == 0)
+            return false;
+        p += len;
+    }
+    return true;
+}
