@@ -4,8 +4,10 @@
 #include "util/json.h"
 
 #include <check.h>
+#include <cjson/cJSON.h>
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 
 START_TEST(a_document_is_printed_in_the_order_it_was_built)
 {
@@ -117,6 +119,47 @@ START_TEST(printing_beyond_the_bound_fails_and_appends_nothing)
 }
 END_TEST
 
+static int allocations_left;
+
+static void *scarce_malloc(size_t size)
+{
+    return allocations_left-- > 0 ? malloc(size) : NULL;
+}
+
+static bool build_and_print(struct buf *out)
+{
+    struct json_doc *doc = json_doc_create();
+    if (doc == NULL) return false;
+    struct json_node *array = json_node_add_array(json_doc_root(doc), "array");
+    struct json_node *object = json_array_add_object(array);
+    json_node_set_string(object, "text", SLICE_LITERAL("x"));
+    json_node_set_bool(json_node_add_object(object, "inner"), "yes", true);
+    json_node_set_int(json_doc_root(doc), "count", 1);
+    bool printed = json_doc_print(doc, out);
+    json_doc_destroy(&doc);
+    return printed;
+}
+
+START_TEST(any_allocation_that_fails_is_told_when_printing)
+{
+    cJSON_Hooks hooks = {scarce_malloc, free};
+    cJSON_InitHooks(&hooks);
+    struct buf out = {0};
+    int needed = 0;
+    for (;; needed++) {
+        allocations_left = needed;
+        ck_assert_int_lt(needed, 1000);
+        if (build_and_print(&out)) break;
+        ck_assert_uint_eq(out.len, 0);
+    }
+    ck_assert_int_gt(needed, 10);
+    ck_assert(slice_equal_text(buf_slice(&out),
+                               "{\"array\":[{\"text\":\"x\",\"inner\":{\"yes\":true}}],\"count\":1}"));
+    buf_deinit(&out);
+    cJSON_InitHooks(NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("json_doc");
@@ -126,6 +169,7 @@ int main(void)
     tcase_add_test(tests, whole_numbers_keep_all_64_bits);
     tcase_add_test(tests, any_bytes_can_be_a_string);
     tcase_add_test(tests, printing_beyond_the_bound_fails_and_appends_nothing);
+    tcase_add_test(tests, any_allocation_that_fails_is_told_when_printing);
     suite_add_tcase(suite, tests);
     SRunner *sr = srunner_create(suite);
     srunner_run_all(sr, CK_NORMAL);
