@@ -137,8 +137,8 @@ static const char *scan_escape(struct json_scan *s, const char *p)
     const char *letter = p + 1;
     if (letter == s->end) return json_scan_fail(s, letter, "");
     if (*letter != 'u') {
-        /* memchr and not strchr: a NUL is no escape */
-        if (memchr("\"\\/bfnrt", *letter, 8) == NULL) return json_scan_fail(s, p, "no such escape");
+        static const char letters[] = {'"', '\\', '/', 'b', 'f', 'n', 'r', 't'};
+        if (memchr(letters, *letter, sizeof letters) == NULL) return json_scan_fail(s, p, "no such escape");
         return letter + 1;
     }
     for (const char *digit = letter + 1; digit <= letter + 4; digit++) {
