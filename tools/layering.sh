@@ -56,6 +56,7 @@ function check_third_party(name,    i, home) {
 
 function resolve(name,    here) {
     here = folder(FILENAME) "/" name
+    while (sub("[^/.][^/]*/[.][.]/", "", here)) continue
     if (here in exists) return here
     if (("include/" name) in exists) return "include/" name
     if (("src/" name) in exists) return "src/" name
