@@ -1,19 +1,20 @@
-/* app: who owns what. The control loop is the main thread's: listeners, signals, admin server, probe, tracking, replay. Each worker
- * is a thread with a loop, a server and a pool. What they share (house_shared) is complete before the first thread starts.
+/* app: who owns what. The control loop is the main thread's: listeners, signals, admin server, probe,
+ * tracking, replay. Each worker is a thread with a loop, a server and a pool. What they share (house_shared)
+ * is complete before the first thread starts.
  *
- * Stopping: readyz turns 503 and listeners close → workers drain → pending writes are handed back → loops stop → everything is
- * destroyed by its own thread or after it was joined. */
+ * Stopping: readyz turns 503 and listeners close → workers drain → pending writes are handed back → loops
+ * stop → everything is destroyed by its own thread or after it was joined. */
 #include "app.h"
 
 #include "http/auth.h"
 #include "http/handlers_table.h"
 #include "http/house.h"
-#include "listener.h"
+#include "app_listener.h"
 
 #include "engine/redis/probe.h"
 #include "engine/redis/script.h"
 #include "engine/redis/tracking.h"
-#include "machine.h"
+#include "app_machine.h"
 #include "state/cache_replay.h"
 #include "state/cache_value.h"
 
@@ -61,23 +62,49 @@ struct app {
     bool draining;
 };
 
+static enum log_level log_level_of(const struct config *c)
+{
+    static const char *const NAMES[] = {"debug", "info", "warn", "error"}; /* config_load admits no other */
+    for (unsigned i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        if (strcmp(c->log_level, NAMES[i]) == 0) return (enum log_level)i;
+    return LOG_INFO;
+}
+
 static struct metrics_labels label_table(void)
 {
     static const char *const BACKENDS[] = {"redis", "local"};
     static const char *const EXITS[] = {"budget", "expired", "invalidated", "pending_budget"};
     static const char *const OUTCOMES[] = {"ok", "failed"};
-    return (struct metrics_labels){
-        .name = {[LABEL_ROUTE] = "route", [LABEL_STATUS] = "status", [LABEL_BOUND] = "bound", [LABEL_SOURCE] = "source",
-                 [LABEL_BACKEND] = "backend", [LABEL_EXIT] = "reason", [LABEL_REPLAY] = "outcome", [LABEL_BREAKER] = "to",
-                 [LABEL_RESULT] = "result", [LABEL_OUTCOME] = "outcome"},
-        .values = {[LABEL_ROUTE] = http_route_names, [LABEL_STATUS] = http_status_names, [LABEL_BOUND] = http_bound_names,
-                   [LABEL_SOURCE] = cache_source_names, [LABEL_BACKEND] = BACKENDS, [LABEL_EXIT] = EXITS,
-                   [LABEL_REPLAY] = replay_outcome_names, [LABEL_BREAKER] = breaker_state_names,
-                   [LABEL_RESULT] = redis_outcome_names, [LABEL_OUTCOME] = OUTCOMES},
-        .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT, [LABEL_STATUS] = HTTP_STATUS_COUNT, [LABEL_BOUND] = HTTP_BOUND_COUNT,
-                  [LABEL_SOURCE] = CACHE_SOURCE_COUNT, [LABEL_BACKEND] = 2, [LABEL_EXIT] = LRU_EXIT_COUNT,
-                  [LABEL_REPLAY] = REPLAY_OUTCOME_COUNT, [LABEL_BREAKER] = BREAKER_STATE_COUNT,
-                  [LABEL_RESULT] = REDIS_OUTCOME_COUNT, [LABEL_OUTCOME] = 2}};
+    return (struct metrics_labels){.name = {[LABEL_ROUTE] = "route",
+                                            [LABEL_STATUS] = "status",
+                                            [LABEL_BOUND] = "bound",
+                                            [LABEL_SOURCE] = "source",
+                                            [LABEL_BACKEND] = "backend",
+                                            [LABEL_EXIT] = "reason",
+                                            [LABEL_REPLAY] = "outcome",
+                                            [LABEL_BREAKER] = "to",
+                                            [LABEL_RESULT] = "result",
+                                            [LABEL_OUTCOME] = "outcome"},
+                                   .values = {[LABEL_ROUTE] = http_route_names,
+                                              [LABEL_STATUS] = http_status_names,
+                                              [LABEL_BOUND] = http_bound_names,
+                                              [LABEL_SOURCE] = cache_source_names,
+                                              [LABEL_BACKEND] = BACKENDS,
+                                              [LABEL_EXIT] = EXITS,
+                                              [LABEL_REPLAY] = replay_outcome_names,
+                                              [LABEL_BREAKER] = breaker_state_names,
+                                              [LABEL_RESULT] = redis_outcome_names,
+                                              [LABEL_OUTCOME] = OUTCOMES},
+                                   .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
+                                             [LABEL_STATUS] = HTTP_STATUS_COUNT,
+                                             [LABEL_BOUND] = HTTP_BOUND_COUNT,
+                                             [LABEL_SOURCE] = CACHE_SOURCE_COUNT,
+                                             [LABEL_BACKEND] = 2,
+                                             [LABEL_EXIT] = LRU_EXIT_COUNT,
+                                             [LABEL_REPLAY] = REPLAY_OUTCOME_COUNT,
+                                             [LABEL_BREAKER] = BREAKER_STATE_COUNT,
+                                             [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
+                                             [LABEL_OUTCOME] = 2}};
 }
 
 /* --- connections --- */
@@ -138,14 +165,15 @@ static void on_admin_connection(void *arg, int fd)
 static bool open_listeners(struct app *app, char *error, size_t size)
 {
     const struct config *c = app->config;
-    if (c->http_listen[0] &&
-        !(app->api_listener = listener_open_tcp(app->loop, c->http_listen, on_api_connection, app, error, size)))
+    if (c->http_listen[0] && !(app->api_listener = listener_open_tcp(app->loop, c->http_listen,
+                                                                     on_api_connection, app, error, size)))
         return false;
-    if (c->http_unix_socket[0] && !(app->unix_listener = listener_open_unix(app->loop, c->http_unix_socket,
-                                                                              on_unix_connection, app, error, size)))
+    if (c->http_unix_socket[0] &&
+        !(app->unix_listener =
+              listener_open_unix(app->loop, c->http_unix_socket, on_unix_connection, app, error, size)))
         return false;
-    return !c->admin_listen[0] || (app->admin_listener = listener_open_tcp(app->loop, c->admin_listen,
-                                                                            on_admin_connection, app, error, size));
+    return !c->admin_listen[0] || (app->admin_listener = listener_open_tcp(
+                                       app->loop, c->admin_listen, on_admin_connection, app, error, size));
 }
 
 /* --- near cache --- */
@@ -179,7 +207,8 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-static struct redis_pool *open_pool(struct app *app, struct loop *loop, unsigned share, struct metrics_cell *cell)
+static struct redis_pool *open_pool(struct app *app, struct loop *loop, unsigned share,
+                                    struct metrics_cell *cell)
 {
     const struct config *c = app->config;
     unsigned most = (unsigned)c->redis_pool_max_connections / share;
@@ -192,8 +221,7 @@ static struct redis_pool *open_pool(struct app *app, struct loop *loop, unsigned
                                          .queued_bytes_max = (size_t)c->http_inflight_bytes_max,
                                          .log = app->shared.log,
                                          .cell = cell};
-    if (options.min_idle > options.connections_max)
-        options.min_idle = options.connections_max;
+    if (options.min_idle > options.connections_max) options.min_idle = options.connections_max;
     return redis_pool_create(&options);
 }
 
@@ -210,12 +238,9 @@ static bool build_worker(struct app *app, struct worker *w)
     struct metrics_cell *cell = metrics_cell(app->shared.metrics);
     w->app = app;
     w->loop = loop_create(app->shared.clock);
-    if (!cell || !w->loop)
-        return false;
-    if (app->shared.node && !(w->pool = open_pool(app, w->loop, app->worker_count, cell)))
-        return false;
-    if (!open_port(app, &w->port, w->loop, w->pool, cell))
-        return false;
+    if (!cell || !w->loop) return false;
+    if (app->shared.node && !(w->pool = open_pool(app, w->loop, app->worker_count, cell))) return false;
+    if (!open_port(app, &w->port, w->loop, w->pool, cell)) return false;
     w->house = (struct house){&app->shared, &w->port, cell};
     struct server_options options = {.loop = w->loop,
                                      .shared = &app->shared.http,
@@ -235,8 +260,7 @@ static bool start_workers(struct app *app)
 {
     for (unsigned i = 0; i < app->worker_count; i++) {
         struct worker *w = &app->workers[i];
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
-            return false;
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) return false;
         w->running = true;
     }
     return true;
@@ -246,8 +270,7 @@ static bool start_workers(struct app *app)
 
 static size_t table_bytes(const struct config *c)
 {
-    if (c->local_bytes_max)
-        return (size_t)c->local_bytes_max;
+    if (c->local_bytes_max) return (size_t)c->local_bytes_max;
     int64_t limit = machine_memory_limit();
     return limit > 0 && limit / 4 < LOCAL_BYTES_DEFAULT ? (size_t)(limit / 4) : LOCAL_BYTES_DEFAULT;
 }
@@ -255,16 +278,17 @@ static size_t table_bytes(const struct config *c)
 static bool build_node(struct app *app, char *error, size_t size)
 {
     const struct config *c = app->config;
-    struct redis_node_options options = {
-        .url = &app->url,
-        .password_file = c->redis_password_file,
-        .connect_timeout_ms = c->redis_connect_timeout_ms,
-        .command_timeout_ms = c->redis_command_timeout_ms,
-        .breaker = {c->breaker_consecutive_failures, c->breaker_failure_rate, c->breaker_window_ms, c->breaker_min_calls,
-                    c->breaker_open_min_ms, c->breaker_open_max_ms, app->shared.clock, NULL, NULL},
-        .clock = app->shared.clock,
-        .log = app->shared.log,
-        .metrics = app->shared.metrics};
+    struct redis_node_options options = {.url = &app->url,
+                                         .password_file = c->redis_password_file,
+                                         .connect_timeout_ms = c->redis_connect_timeout_ms,
+                                         .command_timeout_ms = c->redis_command_timeout_ms,
+                                         .breaker = {c->breaker_consecutive_failures, c->breaker_failure_rate,
+                                                     c->breaker_window_ms, c->breaker_min_calls,
+                                                     c->breaker_open_min_ms, c->breaker_open_max_ms,
+                                                     app->shared.clock, NULL, NULL},
+                                         .clock = app->shared.clock,
+                                         .log = app->shared.log,
+                                         .metrics = app->shared.metrics};
     app->shared.node = redis_node_create(&options, error, size);
     return app->shared.node != NULL;
 }
@@ -274,7 +298,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
     const struct config *c = app->config;
     struct house_shared *s = &app->shared;
     struct log_options log = {.fd = STDERR_FILENO,
-                              .level = (enum log_level)config_log_level(c),
+                              .level = log_level_of(c),
                               .format = strcmp(c->log_format, "json") == 0 ? LOG_JSON : LOG_LOGFMT,
                               .clock = s->clock};
     struct metrics_labels labels = label_table();
@@ -284,20 +308,19 @@ static bool build_shared(struct app *app, char *error, size_t size)
     app->admin_house = (struct house){s, NULL, s->metrics ? metrics_cell(s->metrics) : NULL};
     s->started_wall_ms = clock_wall_ms(s->clock);
     s->cache_ttl_s = c->cache_ttl;
-    s->http.limits = (struct http_limits){c->http_connections_max,          (size_t)c->http_body_max,
-                                          (size_t)c->http_inflight_bytes_max, c->http_deadline_ms,
-                                          c->http_request_timeout_ms,        c->http_idle_timeout_ms,
-                                          c->http_access_log};
+    s->http.limits = (struct http_limits){
+        c->http_connections_max, (size_t)c->http_body_max,   (size_t)c->http_inflight_bytes_max,
+        c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms,
+        c->http_access_log};
     s->http.auth = auth_create(c->http_token_file, c->http_allowed_hosts, error, size);
-    if (!s->http.auth || !redis_url_parse(c->redis_url, &app->url, error, size))
-        return false;
-    if (app->url.kind != REDIS_EMBEDDED && !build_node(app, error, size))
-        return false;
+    if (!s->http.auth || !redis_url_parse(c->redis_url, &app->url, error, size)) return false;
+    if (app->url.kind != REDIS_EMBEDDED && !build_node(app, error, size)) return false;
     size_t bytes = table_bytes(c);
-    struct lru_options table = {.bytes_max = bytes,
-                                .pending_bytes_max = c->local_pending_bytes_max ? (size_t)c->local_pending_bytes_max : bytes / 4,
-                                .near_ttl_ms = c->local_near_ttl_ms,
-                                .clock = s->clock};
+    struct lru_options table = {
+        .bytes_max = bytes,
+        .pending_bytes_max = c->local_pending_bytes_max ? (size_t)c->local_pending_bytes_max : bytes / 4,
+        .near_ttl_ms = c->local_near_ttl_ms,
+        .clock = s->clock};
     s->lru = lru_create(&table);
     struct cache_store_options store = {.lru = s->lru,
                                         .node = s->node,
@@ -309,7 +332,8 @@ static bool build_shared(struct app *app, char *error, size_t size)
     app->loop = loop_create(s->clock);
     s->loops[s->loop_count++] = app->loop;
     snprintf(error, size, "out of memory or descriptors");
-    return s->log && s->metrics && s->scrape_cell && app->admin_house.cell && s->cache && app->loop && redis_scripts_init();
+    return s->log && s->metrics && s->scrape_cell && app->admin_house.cell && s->cache && app->loop &&
+           redis_scripts_init();
 }
 
 static bool build_control(struct app *app)
@@ -325,11 +349,11 @@ static bool build_control(struct app *app)
                                    .metrics = s->metrics,
                                    .cell = cell};
     app->admin = server_create(&admin);
-    if (!app->admin || !s->node)
-        return app->admin != NULL;
+    if (!app->admin || !s->node) return app->admin != NULL;
     struct redis_probe_options probe = {app->loop, s->node, s->log, s->metrics, cell};
-    struct redis_tracking_options tracking = {app->loop, s->node, cache_store_tracking_prefix(s->cache), s->log, cell,
-                                              on_near_live, on_near_lost, on_change, app};
+    struct redis_tracking_options tracking = {app->loop,    s->node,   cache_store_tracking_prefix(s->cache),
+                                              s->log,       cell,      on_near_live,
+                                              on_near_lost, on_change, app};
     app->probe = redis_probe_create(&probe);
     app->tracking = app->config->local_near ? redis_tracking_create(&tracking) : NULL;
     app->replay_pool = open_pool(app, app->loop, (unsigned)app->config->redis_pool_max_connections, cell);
@@ -363,7 +387,8 @@ static void on_drain_timer(void *arg)
     lru_stats(app->shared.lru, &stats);
     int64_t connections = atomic_load(&app->shared.http.connections);
     int64_t now = loop_now_us(app->loop);
-    bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) && stats.pending_entries == 0;
+    bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
+                stats.pending_entries == 0;
     if (!done && now < app->drain_until_us) {
         loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * 1000, on_drain_timer, app);
         return;
@@ -377,8 +402,7 @@ static void on_drain_timer(void *arg)
 static void on_stop(void *arg)
 {
     struct app *app = arg;
-    if (app->draining)
-        return;
+    if (app->draining) return;
     app->draining = true;
     LOG(app->shared.log, LOG_INFO, "stopping: finishing what is in flight");
     atomic_store(&app->shared.http.draining, true);
@@ -404,9 +428,10 @@ static void on_reload(void *arg)
     struct config fresh;
     struct config_error config_error;
     if (!config_load(&fresh, app->config_path, environ, warn_unknown, log, &config_error)) {
-        LOG(log, LOG_ERROR, "configuration not reloaded; the old one stays", LOG_S("error", config_error.text));
+        LOG(log, LOG_ERROR, "configuration not reloaded; the old one stays",
+            LOG_S("error", config_error.text));
     } else {
-        log_set_level(log, (enum log_level)config_log_level(&fresh));
+        log_set_level(log, log_level_of(&fresh));
         config_deinit(&fresh);
     }
     if (!auth_reload(app->shared.http.auth, error, sizeof error))
@@ -428,8 +453,7 @@ static void stop_workers(struct app *app)
 static void destroy_worker(struct worker *w)
 {
     redis_pool_destroy(&w->pool); /* what was in flight is answered now, so that no exchange is open below */
-    if (w->server)
-        server_destroy(&w->server);
+    if (w->server) server_destroy(&w->server);
     sha256_destroy(&w->port.sha);
     loop_destroy(&w->loop);
 }
@@ -448,8 +472,7 @@ static void destroy(struct app *app)
     sha256_destroy(&app->replay_port.sha);
     redis_tracking_destroy(&app->tracking);
     redis_probe_destroy(&app->probe);
-    if (app->admin)
-        server_destroy(&app->admin);
+    if (app->admin) server_destroy(&app->admin);
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)
         loop_signal_destroy(&app->signals[i]);
     loop_timer_stop(&app->drain_timer);
@@ -466,19 +489,15 @@ static void destroy(struct app *app)
 
 static bool start(struct app *app, char *error, size_t size)
 {
-    if (!build_shared(app, error, size))
-        return false;
+    if (!build_shared(app, error, size)) return false;
     app->worker_count = app->config->http_workers ? (unsigned)app->config->http_workers : machine_workers();
     for (unsigned i = 0; i < app->worker_count; i++)
-        if (!build_worker(app, &app->workers[i]))
-            return false;
-    if (!build_control(app))
-        return false;
+        if (!build_worker(app, &app->workers[i])) return false;
+    if (!build_control(app)) return false;
     app->signals[0] = loop_signal_create(app->loop, SIGTERM, on_stop, app);
     app->signals[1] = loop_signal_create(app->loop, SIGINT, on_stop, app);
     app->signals[2] = loop_signal_create(app->loop, SIGHUP, on_reload, app);
-    if (!open_listeners(app, error, size))
-        return false;
+    if (!open_listeners(app, error, size)) return false;
     snprintf(error, size, "cannot start threads");
     return start_workers(app);
 }
@@ -490,7 +509,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
         snprintf(error, error_size, "out of memory");
         return false;
     }
-    /* Before the first allocation of size: with glibc's default arenas the table grew to four times its budget. */
+    /* Before the first allocation of size: with glibc's default arenas the table grew to four times its
+     * budget. */
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     signal(SIGPIPE, SIG_IGN);
@@ -500,8 +520,10 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
     pthread_mutex_init(&app->shared.scrape_lock, NULL);
     bool ok = start(app, error, error_size);
     if (ok) {
-        LOG(app->shared.log, LOG_INFO, "ready", LOG_S("listen", config->http_listen), LOG_S("admin", config->admin_listen),
-            LOG_S("redis", app->shared.node ? redis_node_name(app->shared.node) : "none (embedded mode: nothing is shared)"),
+        LOG(app->shared.log, LOG_INFO, "ready", LOG_S("listen", config->http_listen),
+            LOG_S("admin", config->admin_listen),
+            LOG_S("redis", app->shared.node ? redis_node_name(app->shared.node)
+                                            : "none (embedded mode: nothing is shared)"),
             LOG_I("workers", app->worker_count), LOG_S("version", PHOENIX_VERSION));
         atomic_store(&app->shared.ready, true);
         machine_notify("READY=1");
@@ -510,5 +532,15 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
     }
     destroy(app);
     free(app);
+    return ok;
+}
+
+bool app_check(const struct config *config, char *error, size_t error_size)
+{
+    struct redis_url url;
+    struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
+    bool ok = auth && redis_url_parse(config->redis_url, &url, error, error_size);
+    if (ok) redis_url_deinit(&url);
+    auth_destroy(&auth);
     return ok;
 }

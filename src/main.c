@@ -19,8 +19,8 @@ static const struct option OPTIONS[] = {{"config", required_argument, NULL, 'c'}
                                         {"help", no_argument, NULL, HELP},
                                         {NULL, 0, NULL, 0}};
 
-static const char USAGE[] =
-    "usage: phoenix-cached [--config FILE] [--check-config | --print-config | --print-sample | --version | --help]\n";
+static const char USAGE[] = "usage: phoenix-cached [--config FILE] [--check-config | --print-config | "
+                            "--print-sample | --version | --help]\n";
 
 static void warn(void *arg, const char *text)
 {
@@ -34,6 +34,15 @@ static void print(void (*write)(struct buf *out))
     write(&text);
     fwrite(text.ptr, 1, text.len, stdout);
     buf_deinit(&text);
+}
+
+/* The libraries as the build found them, a line each. */
+static void print_version(void)
+{
+    static const char BUILT_WITH[] = {
+#include "embed/built_with.h"
+        0};
+    printf("phoenix-cached %s\nbuilt with:\n%s", PHOENIX_VERSION, BUILT_WITH);
 }
 
 static void print_help(void)
@@ -97,7 +106,7 @@ int main(int argc, char **argv)
         print_help();
         return 0;
     case VERSION:
-        app_print_version();
+        print_version();
         return 0;
     case SAMPLE:
         print(config_write_sample);

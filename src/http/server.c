@@ -70,7 +70,7 @@ static void on_epoll(void *arg, int events)
 
 static bool on_turn(void *arg)
 {
-        struct server *s = arg;
+    struct server *s = arg;
     bool ran = false;
     for (int i = 0; i < RUNS_PER_TURN && (s->run_wanted || timeout_is_due(s)); i++) {
         run(s);

@@ -306,8 +306,7 @@ bool json_utf8_valid(struct slice bytes)
     const char *p = bytes.ptr, *end = bytes.ptr + bytes.len;
     while (bytes.len && p < end) {
         size_t len = json_utf8_len(p, end);
-        if (len == 0)
-            return false;
+        if (len == 0) return false;
         p += len;
     }
     return true;

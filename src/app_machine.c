@@ -1,8 +1,10 @@
-/* machine: the own cgroup's files (v2, then v1), read once at start; sd_notify is one datagram, not worth a library. */
-#include "machine.h"
+/* app_machine: the own cgroup's files (v2, then v1), read once at start; sd_notify is one datagram, not worth
+ * a library. */
+#include "app_machine.h"
 
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +20,7 @@ static const int64_t NO_LIMIT = INT64_C(1) << 60;
 static bool read_first_line(const char *path, char *out, size_t size)
 {
     FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
+    if (!file) return false;
     bool ok = fgets(out, (int)size, file) != NULL;
     fclose(file);
     return ok;
@@ -32,8 +33,7 @@ static bool read_cgroup(const char *name, char *out, size_t size)
     if (read_first_line("/proc/self/cgroup", line, sizeof line) && strncmp(line, "0::", 3) == 0) {
         line[strcspn(line, "\n")] = 0;
         snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", line + 3, name);
-        if (read_first_line(path, out, size))
-            return true;
+        if (read_first_line(path, out, size)) return true;
     }
     snprintf(path, sizeof path, "/sys/fs/cgroup/%s", name);
     return read_first_line(path, out, size);
@@ -50,8 +50,7 @@ unsigned machine_workers(void)
         char *rest;
         long long quota = strtoll(line, &rest, 10), period = strtoll(rest, NULL, 10);
         long long cpus = period > 0 ? (quota + period - 1) / period : n;
-        if (cpus > 0 && cpus < (long long)n)
-            n = (unsigned)cpus;
+        if (cpus > 0 && cpus < (long long)n) n = (unsigned)cpus;
     }
     return n;
 }
@@ -70,14 +69,11 @@ void machine_notify(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof address.sun_path)
-        return;
+    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof address.sun_path) return;
     memcpy(address.sun_path, path, strlen(path));
-    if (path[0] == '@')
-        address.sun_path[0] = 0;
+    if (path[0] == '@') address.sun_path[0] = 0;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
+    if (fd < 0) return;
     socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
     (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, len);
     close(fd);

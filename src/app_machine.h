@@ -1,6 +1,6 @@
-/* machine: what this host or container grants, and the service manager's socket. */
-#ifndef PHOENIX_MACHINE_H
-#define PHOENIX_MACHINE_H
+/* app_machine: what this host or container grants, and the service manager's socket. */
+#ifndef PHOENIX_APP_MACHINE_H
+#define PHOENIX_APP_MACHINE_H
 
 #include <stdint.h>
 
