@@ -39,9 +39,8 @@ static void answer_miss(struct exchange *x, const struct cache_result *result, c
     const struct http_field fields[] = {{"Cache-Status", result->unavailable
                                                              ? "phoenix-cached; fwd=miss; detail=unavailable"
                                                              : "phoenix-cached; fwd=miss"},
-                                        {"Phoenix-Backend", backend_of(result->local)},
-                                        {"Cache-Control", "no-cache"}};
-    exchange_problem(x, result->status, detail, -1, fields, 3);
+                                        {"Phoenix-Backend", backend_of(result->local)}};
+    exchange_problem(x, result->status, detail, -1, fields, 2);
 }
 
 static void hex16(const unsigned char bytes[16], char out[33])
