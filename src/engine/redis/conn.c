@@ -47,6 +47,7 @@ struct conn {
     int depth;      /* inside hiredis or a callback of ours: settle later */
     bool finishing; /* settle is running */
     bool doomed;    /* to be ended when depth is 0 */
+    bool killing;   /* ready, and killing the condemned again: `greeting` is in use */
     char why[96];
 
     struct redis_call *calls, **calls_tail; /* in flight, oldest first */
@@ -454,7 +455,11 @@ static void greeting_call(struct conn *c, unsigned count, void (*done)(struct re
     c->greeting =
         (struct redis_call){.commands = c->greeting_commands, .count = count, .done = done, .arg = c};
     c->greeting.start_us = loop_now_us(c->group->loop);
-    c->greeting.deadline_us = INT64_MAX; /* the greeting as a whole has the connection's timer */
+    /* The greeting as a whole has the connection's timer; once that is over, calls have it. */
+    c->greeting.deadline_us =
+        c->state == CONN_READY
+            ? c->greeting.start_us + redis_node_options(c->options.node)->command_timeout_ms * 1000
+            : INT64_MAX;
     submit(c, &c->greeting);
 }
 
@@ -482,6 +487,10 @@ static void on_killed(struct redis_call *call)
     /* "No such client" is success: it is gone. */
     bool answered = call->outcome == REDIS_CALL_OK ||
                     (call->outcome == REDIS_CALL_REFUSED && strncmp(call->error, "ERR", 3) == 0);
+    if (!answered && c->state == CONN_READY) {
+        c->killing = false; /* refused: the connection itself is well */
+        return;
+    }
     if (!answered) {
         greeting_failed(c, call);
         return;
@@ -493,6 +502,10 @@ static void on_killed(struct redis_call *call)
 static void greet_kill(struct conn *c)
 {
     size_t n = redis_node_condemned(c->options.node, c->run_id, c->kills);
+    if (n == 0 && c->state == CONN_READY) {
+        c->killing = false;
+        return;
+    }
     if (n == 0) {
         greeted(c);
         return;
@@ -506,6 +519,13 @@ static void greet_kill(struct conn *c)
                                    .types = REDIS_TYPE_INTEGER | REDIS_TYPE_STATUS};
     }
     greeting_call(c, (unsigned)n, on_killed);
+}
+
+void conn_kill_condemned(struct conn *c)
+{
+    if (!conn_ready(c) || c->killing) return;
+    c->killing = true;
+    greet_kill(c);
 }
 
 static void read_run_id(struct conn *c, struct slice info)

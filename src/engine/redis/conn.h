@@ -41,6 +41,8 @@ void conn_submit(struct conn *c, struct redis_call *call);
 /* Sends a command whose replies all go to `fn` (subscriptions). Only when ready. */
 void conn_subscribe(struct conn *c, const char *channel,
                     void (*fn)(void *arg, const struct redis_reply *message), void *arg);
+/* Kills the condemned now, as a new connection does before it is ready; nothing when it is not ready. */
+void conn_kill_condemned(struct conn *c);
 unsigned conn_inflight(const struct conn *c);
 /* The server's name for this connection. */
 int64_t conn_client_id(const struct conn *c);

@@ -86,6 +86,17 @@ static void on_waiting_deadline(void *arg)
     if (next != INT64_MAX) loop_timer_start(p->options.loop, &p->waiting_timer, next, on_waiting_deadline, p);
 }
 
+static struct member *least_loaded(struct redis_pool *p)
+{
+    struct member *best = NULL;
+    for (unsigned i = 0; i < p->options.connections_max; i++) {
+        struct member *m = &p->members[i];
+        if (m->ready && conn_ready(m->conn) && (!best || conn_inflight(m->conn) < conn_inflight(best->conn)))
+            best = m;
+    }
+    return best;
+}
+
 static void on_ready(void *arg)
 {
     struct member *m = arg;
@@ -120,6 +131,10 @@ static void on_closed(void *arg, const char *why)
         was_ready ? "Redis connection lost" : "Redis connection failed",
         LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
     if (!was_ready && p->opening == 0) fail_waiting(p, INT64_MAX, why);
+    /* With another connection ready none need ever be opened again, and what this one left would stay
+     * condemned, and the node not quiet, for ever. */
+    struct member *other = redis_node_quiet(p->options.node) ? NULL : least_loaded(p);
+    if (other) conn_kill_condemned(other->conn);
 }
 
 static bool open_one(struct redis_pool *p)
@@ -201,17 +216,6 @@ void redis_pool_destroy(struct redis_pool **pool)
     conn_group_destroy(&p->group);
     free(p->members);
     free(p);
-}
-
-static struct member *least_loaded(struct redis_pool *p)
-{
-    struct member *best = NULL;
-    for (unsigned i = 0; i < p->options.connections_max; i++) {
-        struct member *m = &p->members[i];
-        if (m->ready && conn_ready(m->conn) && (!best || conn_inflight(m->conn) < conn_inflight(best->conn)))
-            best = m;
-    }
-    return best;
 }
 
 static bool over_queued_bytes(const struct redis_pool *p)
