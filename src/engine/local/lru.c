@@ -29,7 +29,9 @@ struct lru *lru_create(const struct lru_options *options)
     random_bytes(&lru->seed, sizeof lru->seed);
     lru->clock = options->clock;
     lru->bytes_max = options->bytes_max < LRU_BYTES_MIN ? LRU_BYTES_MIN : options->bytes_max;
-    lru->pending_bytes_max = options->pending_bytes_max;
+    lru->pending_bytes_max = lru->bytes_max / LRU_PENDING_SHARE;
+    if (options->pending_bytes_max < lru->pending_bytes_max)
+        lru->pending_bytes_max = options->pending_bytes_max;
     lru->block_max = lru->bytes_max / LRU_ENTRY_SHARE;
     lru->near_ttl_ms = options->near_ttl_ms;
     pthread_mutex_init(&lru->pending_lock, NULL);

@@ -24,27 +24,27 @@ enum {
     LRU_SEGMENT = 128,         /* buckets per allocation */
     LRU_BYTES_MIN = 64 * 1024, /* a smaller budget would be eaten by empty buckets */
     LRU_ENTRY_SHARE = 8,       /* of the budget: a larger block is not kept */
+    LRU_PENDING_SHARE = 2, /* of the budget: more is not pinned, so that there is always something to evict */
     LRU_EPOCH_BITS = 24
 };
 
-/* Beside the header's flags, an entry's place in the life of a pending write:
+/* Beside the header's flags, an entry's place in the life of a pending write: each but NONE is a list.
  *
- *                      take                    leaves the table
- *   NONE --> WAITING --------> TAKEN ----+-------------------> DETACHED --> (released)
- *     |         ^  ^            | |      |                         ^
- *     v         |  +--- untake -+ +-- given up --> LOOSE ----------+
+ *                      take             leaves the table
+ *   NONE --> WAITING --------> TAKEN -------------------> DETACHED --> (released)
+ *     |         ^  ^             |
+ *     v         |  +--- untake --+
  *   PARKED -----+
  *
- * PARKED waits until the taker of the key's former value has settled or untaken. TAKEN, LOOSE (taken, then
- * given up for the pending budget) and DETACHED entries are in a taker's hands. */
+ * PARKED waits until the taker of the key's former value has settled or untaken. TAKEN and DETACHED entries
+ * are in a taker's hands. */
 enum lru_place {
     LRU_PLACE_NONE,
     LRU_PLACE_WAITING,
     LRU_PLACE_PARKED,
     LRU_PLACE_TAKEN,
     LRU_PLACE_DETACHED,
-    LRU_PLACE_LISTS, /* the places above, but for NONE, are lists */
-    LRU_PLACE_LOOSE = LRU_PLACE_LISTS
+    LRU_PLACE_COUNT
 };
 
 /* Flags of the table's own, beside enum lru_flags. AGAIN: while it was in a taker's hands another write of
@@ -52,14 +52,13 @@ enum lru_place {
 enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16 };
 
 /* One block: this, the key, the value. 80 bytes are the whole cost beside malloc's and a bucket. The shard's
- * lock guards chain, trust and flags, and place of an entry that is not PENDING; `pending_lock` guards place
- * of one that is or that has left the table. prev and next belong to the list that the entry is on: recency
- * when it is in the table and not PENDING (the shard's lock), else that of its place (`pending_lock`). The
- * rest never changes. */
+ * lock guards chain, trust and flags; `pending_lock` guards place. prev and next belong to the list that the
+ * entry is on: recency when it is in the table and not PENDING (the shard's lock), else that of its place
+ * (`pending_lock`). The rest never changes. */
 struct lru_entry {
     struct lru_entry *chain; /* the bucket's next; after leaving, the next to free */
     struct lru_entry *prev, *next;
-    uint64_t trust; /* epoch, and mono_ms of the fill below it: lru_trust_pack; 0: none */
+    uint64_t trust; /* epoch, and mono_ms of the fill: trust_pack in lru.c; 0: none */
     struct lru_meta meta;
     _Atomic uint32_t refs;
     uint32_t hash; /* the upper half; its own upper bits are the shard */
@@ -97,7 +96,7 @@ struct lru {
     _Atomic uint64_t generation;       /* the last epoch */
     _Atomic uint32_t flushes;          /* counts in every slot's stamp at once */
     alignas(64) pthread_mutex_t pending_lock;
-    struct lru_list places[LRU_PLACE_LISTS];
+    struct lru_list places[LRU_PLACE_COUNT];
     _Atomic uint64_t pending_entries, pending_bytes; /* written under pending_lock */
     struct lru_shard shards[LRU_SHARDS];
     _Atomic uint32_t slots[LRU_SLOTS];
@@ -142,7 +141,7 @@ void lru_evict_cold(struct lru *lru, struct lru_shard *shard, const struct lru_e
 
 /* Without locks. */
 void lru_free_chain(struct lru_entry *gone);
-/* Until both budgets hold: pending writes over theirs, then other shards' cold ends, then pending writes. */
+/* Until both budgets hold: gives up pending writes over theirs, then evicts from the other shards. */
 void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms);
 
 /* --- lru_pending.c --- */
@@ -151,15 +150,12 @@ void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms);
 void lru_pending_enter(struct lru *lru, struct lru_entry *e);
 /* Under the shard's lock: an entry that stays over an earlier pending write is to be handed back after it. */
 void lru_pending_renew(struct lru *lru, struct lru_entry *e);
-/* Under the shard's lock: off the pending list, no longer PENDING. A taken one is DETACHED when it leaves the
- * table, else LOOSE. */
-void lru_pending_leave(struct lru *lru, struct lru_entry *e, bool leaves_table);
-/* Under the shard's lock: a LOOSE entry leaves the table. */
-void lru_pending_detach(struct lru *lru, struct lru_entry *e);
-/* Under the shard's lock: gives this entry up (an ordinary one from now on; a tombstone goes). */
+/* Under the shard's lock: off its list, no longer PENDING. A taken one becomes DETACHED. */
+void lru_pending_leave(struct lru *lru, struct lru_entry *e);
+/* Under the shard's lock: makes an untaken entry an ordinary one; a tombstone goes. Counted. */
 void lru_pending_give_up(struct lru *lru, struct lru_shard *shard, struct lru_entry *e,
                          struct lru_entry **gone);
-/* Without locks: gives up the oldest. False: there is none. */
-bool lru_pending_give_up_oldest(struct lru *lru);
+/* Without locks: gives up the oldest until the pending budget holds. */
+void lru_pending_trim(struct lru *lru);
 
 #endif

@@ -239,10 +239,9 @@ void lru_leave(struct lru *lru, struct lru_shard *shard, struct lru_entry *e, st
         link = &(*link)->chain;
     *link = e->chain;
     if (e->flags & LRU_PENDING) {
-        lru_pending_leave(lru, e, true);
+        lru_pending_leave(lru, e);
     } else {
         lru_list_remove(&shard->recency, e);
-        if (e->place == LRU_PLACE_LOOSE) lru_pending_detach(lru, e);
     }
     e->flags &= (uint8_t)~LRU_IN_TABLE;
     atomic_fetch_sub(&lru->bytes, lru_charge(e));
@@ -287,16 +286,11 @@ static void evict_from(struct lru *lru, struct lru_shard *shard, int64_t now_ms)
 
 void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms)
 {
-    while (atomic_load(&lru->pending_bytes) > lru->pending_bytes_max) {
-        if (!lru_pending_give_up_oldest(lru)) break;
-    }
+    lru_pending_trim(lru);
     ptrdiff_t at = own - lru->shards;
-    while (over_budget(lru)) {
-        /* The own shard comes last, with what was just put: an ordinary entry never costs a pinned one. */
-        for (int i = 1; i <= LRU_SHARDS && over_budget(lru); i++) {
-            evict_from(lru, &lru->shards[(at + i) % LRU_SHARDS], now_ms);
-        }
-        if (over_budget(lru) && !lru_pending_give_up_oldest(lru)) return;
+    /* The own shard comes last again, now with what was just put. */
+    for (int i = 1; i <= LRU_SHARDS && over_budget(lru); i++) {
+        evict_from(lru, &lru->shards[(at + i) % LRU_SHARDS], now_ms);
     }
 }
 
