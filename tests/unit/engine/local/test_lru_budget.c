@@ -34,7 +34,7 @@ START_TEST(a_hostile_mix_of_sizes_keeps_the_budget)
     struct fixture f;
     size_t budget = budgets[_i];
     fixture_open(&f, budget, budget / 4);
-    random_state = (uint64_t)_i + 1;
+    random_state = (uint64_t)_i + 1; /* the loop's index, which check prints, is the seed */
     for (int i = 0; i < 20000; i++) {
         char key[200];
         uint32_t top = below(10) == 0 ? (uint32_t)(budget / 4) : 1U << below(12);
@@ -50,8 +50,8 @@ START_TEST(a_hostile_mix_of_sizes_keeps_the_budget)
             lru_put(f.lru, k, v, &meta, below(3) ? 0 : LRU_PENDING, &replaced);
         }
         struct lru_stats s = fixture_stats(&f);
-        ck_assert_msg(s.bytes <= budget, "%zu bytes of %zu, seed %d", (size_t)s.bytes, budget, _i + 1);
-        ck_assert_uint_le(s.pending_bytes, budget / 4);
+        MUST(s.bytes <= budget);
+        MUST(s.pending_bytes <= budget / 4);
     }
     ck_assert_uint_gt(fixture_stats(&f).too_large, 0);
     ck_assert_uint_gt(fixture_stats(&f).exits[LRU_EXIT_BUDGET], 0);
@@ -243,7 +243,8 @@ static int key_of(const struct lru_entry *e)
 {
     struct slice text = lru_entry_key(e);
     int key = 0;
-    for (size_t i = 4; i < text.len; i++) key = key * 10 + (text.ptr[i] - '0');
+    for (size_t i = 4; i < text.len; i++)
+        key = key * 10 + (text.ptr[i] - '0');
     return key;
 }
 
@@ -272,9 +273,9 @@ static void walk_put(struct walk *w, int key)
     model_expire(w, m);
     bool was = m->present && !m->deleted, replaced = !was;
     unsigned flags = (deleted ? LRU_DELETED : 0U) | (pending ? LRU_PENDING : 0U);
-    ck_assert(lru_put(w->f.lru, slice_of(text[0]), deleted ? SLICE_NONE : slice_of(text[1]), &meta, flags,
-                      &replaced));
-    ck_assert_int_eq(replaced, was);
+    MUST(lru_put(w->f.lru, slice_of(text[0]), deleted ? SLICE_NONE : slice_of(text[1]), &meta, flags,
+                 &replaced));
+    MUST(replaced == was);
     m->bumps++;
     if (m->present && m->own && meta.stamp_ms && m->stamp_ms > meta.stamp_ms) {
         m->trusted = false;
@@ -328,13 +329,13 @@ static void walk_take(struct walk *w)
     struct lru_entry *e = lru_pending_take(w->f.lru, &flags);
     if (!e) {
         for (int key = 0; key < KEYS; key++)
-            ck_assert(!w->keys[key].pending || w->keys[key].in_hand);
+            MUST(!w->keys[key].pending || w->keys[key].in_hand);
         return;
     }
     int key = key_of(e);
     struct modelled *m = &w->keys[key];
-    ck_assert(m->present && m->pending && !m->in_hand);
-    ck_assert_int_eq(m->deleted, (flags & LRU_DELETED) != 0);
+    MUST(m->present && m->pending && !m->in_hand);
+    MUST(m->deleted == ((flags & LRU_DELETED) != 0));
     m->in_hand = e;
     m->in_hand_current = true;
 }
@@ -432,8 +433,8 @@ static void walk_check_all(struct walk *w)
         present += w->keys[key].present;
         pending += w->keys[key].pending;
     }
-    ck_assert_uint_eq(fixture_stats(&w->f).entries, present);
-    ck_assert_uint_eq(fixture_stats(&w->f).pending_entries, pending);
+    MUST(fixture_stats(&w->f).entries == present);
+    MUST(fixture_stats(&w->f).pending_entries == pending);
 }
 
 START_TEST(a_random_walk_agrees_with_the_model)
