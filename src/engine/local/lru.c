@@ -136,10 +136,7 @@ bool lru_get(struct lru *lru, struct slice key, struct lru_hit *out)
         lru_retain(e);
         trust = e->trust;
         *out = (struct lru_hit){.entry = e, .flags = e->flags & (LRU_OWN | LRU_PENDING)};
-        if (!(e->flags & LRU_PENDING) && shard->recency.first != e) {
-            lru_list_remove(&shard->recency, e);
-            lru_list_push_front(&shard->recency, e);
-        }
+        e->flags |= LRU_SEEN;
     }
     pthread_mutex_unlock(&shard->lock);
     lru_free_chain(gone);

@@ -25,6 +25,7 @@ enum {
     LRU_BYTES_MIN = 64 * 1024, /* a smaller budget would be eaten by empty buckets */
     LRU_ENTRY_SHARE = 8,       /* of the budget: a larger block is not kept */
     LRU_PENDING_SHARE = 2, /* of the budget: more is not pinned, so that there is always something to evict */
+    LRU_CHANCES = 8,       /* entries passed over per eviction at most */
     LRU_EPOCH_BITS = 24
 };
 
@@ -47,9 +48,10 @@ enum lru_place {
     LRU_PLACE_COUNT
 };
 
-/* Flags of the table's own, beside enum lru_flags. AGAIN: while it was in a taker's hands another write of
+/* Flags of the table's own, beside enum lru_flags. SEEN: read since it was put or since
+ * eviction last passed over it. AGAIN: while it was in a taker's hands another write of
  * the key, an earlier one, was put as pending: settled, this value is to be handed back once more. */
-enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16 };
+enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16, LRU_SEEN = 32 };
 
 /* One block: this, the key, the value. 80 bytes are the whole cost beside malloc's and a bucket. The shard's
  * lock guards chain, trust and flags; `pending_lock` guards place. prev and next belong to the list that the
@@ -57,9 +59,6 @@ enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16 };
  * (`pending_lock`). The rest never changes. */
 struct lru_entry {
     struct lru_entry *chain; /* the bucket's next; after leaving, the next to free */
-    struct lru_entry *prev, *next;
-    uint64_t trust; /* epoch, and mono_ms of the fill: trust_pack in lru.c; 0: none */
-    struct lru_meta meta;
     _Atomic uint32_t refs;
     uint32_t hash; /* the upper half; its own upper bits are the shard */
     uint32_t value_len : 31;
@@ -67,6 +66,9 @@ struct lru_entry {
     uint16_t key_len;
     uint8_t flags;
     uint8_t place;
+    uint64_t trust;       /* epoch, and mono_ms of the fill: trust_pack in lru.c; 0: none */
+    struct lru_meta meta; /* a look-up needs what is above, and expires_ms: one cache line, mostly */
+    struct lru_entry *prev, *next;
     char bytes[];
 };
 static_assert(sizeof(struct lru_entry) == 80, "the cost of an entry is promised");
@@ -135,14 +137,15 @@ void lru_leave_counted(struct lru *lru, struct lru_shard *shard, struct lru_entr
                        struct lru_entry **gone);
 void lru_count_exit(struct lru_shard *shard, enum lru_exit why);
 bool lru_is_expired(const struct lru_entry *e, int64_t now_ms);
-/* From the cold end while the table is over its budget, but for `keep`. */
+/* From the cold end while the table is over its budget, but not `keep`, and what was read since only after a
+ * second round. */
 void lru_evict_cold(struct lru *lru, struct lru_shard *shard, const struct lru_entry *keep, int64_t now_ms,
                     struct lru_entry **gone);
 
 /* Without locks. */
 void lru_free_chain(struct lru_entry *gone);
 /* Until both budgets hold: gives up pending writes over theirs, then evicts from the other shards. */
-void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms);
+void lru_make_room(struct lru *lru, const struct lru_shard *own, int64_t now_ms);
 
 /* --- lru_pending.c --- */
 

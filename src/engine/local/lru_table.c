@@ -158,9 +158,9 @@ static struct lru_entry **bucket_of(const struct lru_shard *shard, uint32_t entr
 static bool segment_add(struct lru *lru, struct lru_shard *shard, uint32_t at)
 {
     if (at >= shard->segments_max) return false;
-    shard->segments[at] = calloc(LRU_SEGMENT, sizeof *shard->segments[at]);
+    shard->segments[at] = calloc(LRU_SEGMENT, sizeof(struct lru_entry *));
     if (!shard->segments[at]) return false;
-    atomic_fetch_add(&lru->bytes, lru_charge_size(LRU_SEGMENT * sizeof *shard->segments[at]));
+    atomic_fetch_add(&lru->bytes, lru_charge_size(LRU_SEGMENT * sizeof(struct lru_entry *)));
     return true;
 }
 
@@ -264,12 +264,27 @@ static bool over_budget(struct lru *lru)
     return atomic_load(&lru->bytes) > lru->bytes_max;
 }
 
+/* A look-up only marks what it reads, for moving it to the hot end would cost it three cache lines; the mark
+ * is worth one more round here. The bound keeps an eviction short when everything is marked. */
+static struct lru_entry *coldest(struct lru_shard *shard, const struct lru_entry *keep)
+{
+    struct lru_entry *e = shard->recency.last;
+    for (int i = 0; i < LRU_CHANCES && e && e != keep && (e->flags & LRU_SEEN); i++) {
+        e->flags &= (uint8_t)~LRU_SEEN;
+        lru_list_remove(&shard->recency, e);
+        lru_list_push_front(&shard->recency, e);
+        e = shard->recency.last;
+    }
+    return e;
+}
+
 void lru_evict_cold(struct lru *lru, struct lru_shard *shard, const struct lru_entry *keep, int64_t now_ms,
                     struct lru_entry **gone)
 {
     while (over_budget(lru)) {
-        struct lru_entry *cold = shard->recency.last;
-        if (!cold || cold == keep) return;
+        struct lru_entry *cold = coldest(shard, keep);
+        if (cold && cold == keep) cold = cold->prev;
+        if (!cold) return;
         enum lru_exit why = lru_is_expired(cold, now_ms) ? LRU_EXIT_EXPIRED : LRU_EXIT_BUDGET;
         lru_leave_counted(lru, shard, cold, why, gone);
     }
@@ -284,7 +299,7 @@ static void evict_from(struct lru *lru, struct lru_shard *shard, int64_t now_ms)
     lru_free_chain(gone);
 }
 
-void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms)
+void lru_make_room(struct lru *lru, const struct lru_shard *own, int64_t now_ms)
 {
     lru_pending_trim(lru);
     ptrdiff_t at = own - lru->shards;

@@ -104,9 +104,9 @@ static inline const char *look(struct fixture *f, const char *key)
     struct lru_hit hit;
     if (!lru_get(f->lru, slice_of(key), &hit)) return "-";
     struct slice value = lru_entry_value(hit.entry);
-    snprintf(text, sizeof text, "%.*s/%s%s%s%s", (int)value.len, value.ptr, hit.trusted ? "t" : "",
-             hit.flags & LRU_OWN ? "o" : "", hit.flags & LRU_PENDING ? "p" : "",
-             hit.flags & LRU_DELETED ? "d" : "");
+    (void)snprintf(text, sizeof text, "%.*s/%s%s%s%s", (int)value.len, value.ptr, hit.trusted ? "t" : "",
+                   hit.flags & LRU_OWN ? "o" : "", hit.flags & LRU_PENDING ? "p" : "",
+                   hit.flags & LRU_DELETED ? "d" : "");
     lru_release(hit.entry);
     return text;
 }

@@ -96,7 +96,7 @@ START_TEST(what_is_read_outlives_what_is_not)
     fill(&f, "hot", "v");
     fill(&f, "cold", "v");
     for (int i = 0; i < 20000; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         fill(&f, key, value);
         LOOKS(&f, "hot", "v/");
     }
@@ -113,12 +113,12 @@ START_TEST(what_expired_is_counted_as_such_when_evicted)
     value[sizeof value - 1] = 0;
     fixture_open(&f, 1 << 20, 0);
     for (int i = 0; i < 300; i++) {
-        snprintf(key, sizeof key, "old %d", i);
+        (void)snprintf(key, sizeof key, "old %d", i);
         put_at(&f, key, value, 0, 0, f.wall_ms + 5);
     }
     fixture_pass_ms(&f, 5);
     for (int i = 0; i < 5000; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         fill(&f, key, value);
     }
     ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_EXPIRED], 300);
@@ -133,7 +133,7 @@ static size_t resident(void)
     FILE *statm = fopen("/proc/self/statm", "r");
     ck_assert_ptr_nonnull(statm);
     ck_assert_int_eq(fscanf(statm, "%*s %ld", &pages), 1);
-    fclose(statm);
+    (void)fclose(statm);
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -147,7 +147,7 @@ START_TEST(a_million_entries_cost_at_most_120_bytes_each)
     size_t before = resident();
     uint64_t counted_before = fixture_stats(&f).bytes;
     for (int i = 0; i < COUNT; i++) {
-        snprintf(key, sizeof key, "%064d", i);
+        (void)snprintf(key, sizeof key, "%064d", i);
         struct slice k = {key, KEY};
         struct lru_meta meta = {0};
         struct lru_token token = lru_fill_begin(f.lru, k);
@@ -180,7 +180,7 @@ START_TEST(large_values_are_counted_for_what_they_cost)
         struct slice v = {value, 1000 + 700 * (size_t)i};
         struct lru_meta meta = {0};
         bool replaced;
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         ck_assert(lru_put(f.lru, slice_of(key), v, &meta, 0, &replaced));
     }
     double grown = (double)(resident() - before);
@@ -235,8 +235,8 @@ static void model_expire(struct walk *w, struct modelled *m)
 
 static void text_of(int key, int value, char out[2][32])
 {
-    snprintf(out[0], 32, "key %d", key);
-    snprintf(out[1], 32, "value %d", value);
+    (void)snprintf(out[0], 32, "key %d", key);
+    (void)snprintf(out[1], 32, "value %d", value);
 }
 
 static int key_of(const struct lru_entry *e)
@@ -256,8 +256,8 @@ static void check_key(struct walk *w, int key)
     model_expire(w, m);
     bool trusted = m->trusted && w->f.mono_us - m->filled_us < 60000000;
     if (m->present) {
-        snprintf(expected, sizeof expected, "%s/%s%s%s%s", m->deleted ? "" : text[1], trusted ? "t" : "",
-                 m->own ? "o" : "", m->pending ? "p" : "", m->deleted ? "d" : "");
+        (void)snprintf(expected, sizeof expected, "%s/%s%s%s%s", m->deleted ? "" : text[1],
+                       trusted ? "t" : "", m->own ? "o" : "", m->pending ? "p" : "", m->deleted ? "d" : "");
     }
     LOOKS(&w->f, text[0], expected);
 }

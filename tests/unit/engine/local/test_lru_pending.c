@@ -57,13 +57,13 @@ START_TEST(taking_goes_in_the_order_of_the_puts)
 {
     char key[16];
     for (int i = 0; i < 200; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         put(&f, key, key, LRU_PENDING);
     }
     put(&f, "plain", "plain", 0);
     put(&f, "0", "0 again", LRU_PENDING);
     for (int i = 1; i < 200; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         settle(take_expecting(key), false);
     }
     settle(take_expecting("0 again"), false);
@@ -212,7 +212,7 @@ START_TEST(pending_entries_are_not_evicted)
     put(&f, "mine", "v", LRU_PENDING);
     put(&f, "gone", "", LRU_PENDING | LRU_DELETED);
     for (int i = 0; i < 5000; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         fill(&f, key, value);
     }
     ck_assert_uint_gt(fixture_stats(&f).exits[LRU_EXIT_BUDGET], 1000);
@@ -230,7 +230,7 @@ START_TEST(over_its_budget_the_oldest_is_given_up_across_shards)
     put(&f, "gone", "", LRU_PENDING | LRU_DELETED);
     put(&f, "first", value, LRU_PENDING);
     for (int i = 0; i < 300; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         put(&f, key, value, LRU_PENDING);
         ck_assert_uint_le(fixture_stats(&f).pending_bytes, 1 << 18);
         given_up = (int)fixture_stats(&f).exits[LRU_EXIT_PENDING_BUDGET];
@@ -243,7 +243,7 @@ START_TEST(over_its_budget_the_oldest_is_given_up_across_shards)
     ck_assert_uint_eq(hit.flags, LRU_OWN);
     lru_release(hit.entry);
     struct lru_entry *e = take();
-    snprintf(key, sizeof key, "%d", given_up - 2);
+    (void)snprintf(key, sizeof key, "%d", given_up - 2);
     ck_assert(slice_equal_text(lru_entry_key(e), key));
     settle(e, false);
 }
@@ -318,7 +318,7 @@ START_TEST(what_is_taken_is_not_given_up)
     char key[16];
     int count = 0;
     for (int i = 0; i < 20; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         put(&f, key, value, LRU_PENDING);
         if ((taken[count] = take())) count++;
         ck_assert_uint_le(fixture_stats(&f).bytes, 1 << 18);
@@ -326,7 +326,7 @@ START_TEST(what_is_taken_is_not_given_up)
     }
     ck_assert_int_eq(count, 4);
     for (int i = 0; i < 4; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         struct lru_hit hit;
         ck_assert(lru_get(f.lru, slice_of(key), &hit));
         ck_assert_uint_eq(hit.flags, LRU_OWN | LRU_PENDING);

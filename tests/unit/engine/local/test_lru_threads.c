@@ -79,7 +79,7 @@ static void hand_back(struct worker *w)
     struct slice text = lru_entry_key(e);
     int key = (text.ptr[4] - '0') * 10 + text.ptr[5] - '0';
     expect(s, atomic_fetch_add(&s->in_hand[key], 1) == 0);
-    if (below(w, 4) == 0) sched_yield();
+    if (below(w, 4) == 0) (void)sched_yield();
     expect(s, atomic_fetch_sub(&s->in_hand[key], 1) == 1);
     uint32_t how = below(w, 4);
     if (how) {
@@ -195,7 +195,7 @@ static void fill_keys(struct worker *w)
         struct lru_meta meta = {0};
         struct lru_token token = lru_fill_begin(s->lru, key);
         uint32_t value = atomic_load(&s->truth[index]);
-        if (below(w, 4) == 0) sched_yield();
+        if (below(w, 4) == 0) (void)sched_yield();
         struct slice bytes = {(const char *)&value, sizeof value};
         lru_release(lru_fill(s->lru, key, bytes, &meta, &token));
     }
