@@ -24,8 +24,8 @@ enum {
     LRU_SEGMENT = 128,         /* buckets per allocation */
     LRU_BYTES_MIN = 64 * 1024, /* a smaller budget would be eaten by empty buckets */
     LRU_ENTRY_SHARE = 8,       /* of the budget: a larger block is not kept */
-    LRU_PENDING_SHARE = 2, /* of the budget: more is not pinned, so that there is always something to evict */
-    LRU_CHANCES = 8,       /* entries passed over per eviction at most */
+    LRU_PENDING_SHARE = 2,     /* of the budget: no more is pinned, so that there is always what can go */
+    LRU_CHANCES = 8,           /* entries passed over per eviction at most */
     LRU_EPOCH_BITS = 24
 };
 
@@ -87,6 +87,7 @@ struct lru_shard {
     _Atomic uint64_t exits[LRU_EXIT_COUNT];
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what threads write has cache lines of its own */
 struct lru {
     struct hash_seed seed;
     const struct clock *clock;

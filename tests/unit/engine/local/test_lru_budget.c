@@ -129,12 +129,13 @@ END_TEST
 #ifndef SANITIZED
 static size_t resident(void)
 {
-    long pages = 0;
+    char line[128] = "", *end = line;
     FILE *statm = fopen("/proc/self/statm", "r");
     ck_assert_ptr_nonnull(statm);
-    ck_assert_int_eq(fscanf(statm, "%*s %ld", &pages), 1);
+    ck_assert_ptr_nonnull(fgets(line, sizeof line, statm));
     (void)fclose(statm);
-    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+    (void)strtol(line, &end, 10); /* the first number is the whole address space */
+    return (size_t)strtol(end, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 START_TEST(a_million_entries_cost_at_most_120_bytes_each)
@@ -214,11 +215,10 @@ struct walk {
 };
 
 struct open_fill {
-    bool open;
+    struct lru_token token;
     int key;
     uint32_t bumps, epoch;
-    bool live;
-    struct lru_token token;
+    bool open, live;
 };
 
 static void model_drop(struct modelled *m)
@@ -408,8 +408,12 @@ static void walk_step(struct walk *w, struct open_fill *fills, int fills_count)
     } else if (what < 60) {
         char text[2][32];
         text_of(key, 0, text);
-        *o = (struct open_fill){true,     key,     w->keys[key].bumps,
-                                w->epoch, w->live, lru_fill_begin(w->f.lru, slice_of(text[0]))};
+        *o = (struct open_fill){.token = lru_fill_begin(w->f.lru, slice_of(text[0])),
+                                .key = key,
+                                .bumps = w->keys[key].bumps,
+                                .epoch = w->epoch,
+                                .open = true,
+                                .live = w->live};
     } else if (what < 70) {
         walk_take(w);
     } else if (what < 85) {
