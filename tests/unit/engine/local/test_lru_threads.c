@@ -165,6 +165,42 @@ START_TEST(four_threads_keep_the_budget_and_one_taker_per_key)
 }
 END_TEST
 
+/* --- pending puts over their budget, beside takers --- */
+
+static void *put_or_take(void *arg)
+{
+    struct worker *w = arg;
+    static const char value[2000];
+    for (int i = 0; i < 3 * ROUNDS; i++) {
+        char text[32];
+        bool replaced;
+        struct lru_meta meta = {0};
+        struct slice key = key_text(below(w, 12), text);
+        if (w->number % 2 || below(w, 2)) {
+            hand_back(w);
+        } else {
+            lru_put(w->shared->lru, key, (struct slice){value, below(w, sizeof value)}, &meta, LRU_PENDING,
+                    &replaced);
+        }
+    }
+    return NULL;
+}
+
+START_TEST(giving_up_never_frees_a_key_that_is_in_hand)
+{
+    struct shared s = {
+        .lru = lru_create(&(struct lru_options){
+            .bytes_max = 1 << 18, .pending_bytes_max = 4096, .near_ttl_ms = 60000, .clock = &clock_system})};
+    ck_assert_ptr_nonnull(s.lru);
+    run(&s, put_or_take, THREADS);
+    struct lru_stats stats;
+    lru_stats(s.lru, &stats);
+    ck_assert_uint_gt(stats.exits[LRU_EXIT_PENDING_BUDGET], 0);
+    ck_assert_uint_le(stats.pending_bytes, 4096);
+    lru_destroy(&s.lru);
+}
+END_TEST
+
 /* --- coherence: thread 0 changes values and invalidates, the others fill what they read --- */
 
 static void change_keys(struct worker *w)
@@ -227,6 +263,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("threads");
     tcase_set_timeout(t, 240);
     tcase_add_test(t, four_threads_keep_the_budget_and_one_taker_per_key);
+    tcase_add_test(t, giving_up_never_frees_a_key_that_is_in_hand);
     tcase_add_test(t, after_an_invalidation_nothing_older_is_there);
     suite_add_tcase(s, t);
     return s;
