@@ -135,10 +135,10 @@ void lru_pending_trim(struct lru *lru)
 
 /* --- hand-back --- */
 
-static bool has_expired_value(const struct lru *lru, const struct lru_entry *e)
+/* lru_is_expired for what is known to be PENDING, without reading `flags`. */
+static bool has_expired_value(const struct lru_entry *e, int64_t now_ms)
 {
-    if (e->deleted || e->meta.expires_ms == 0) return false;
-    return clock_wall_ms(lru->clock) >= e->meta.expires_ms;
+    return !e->deleted && e->meta.expires_ms != 0 && now_ms >= e->meta.expires_ms;
 }
 
 static void drop_expired(struct lru *lru, struct lru_entry *e)
@@ -153,11 +153,12 @@ static void drop_expired(struct lru *lru, struct lru_entry *e)
 
 struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags)
 {
+    int64_t now_ms = clock_wall_ms(lru->clock);
     for (;;) {
         pthread_mutex_lock(&lru->pending_lock);
         struct lru_entry *e = lru->places[LRU_PLACE_WAITING].first;
         bool over = over_pending_budget(lru);
-        bool expired = e && has_expired_value(lru, e);
+        bool expired = e && has_expired_value(e, now_ms);
         if (e) lru_retain(e);
         if (e && !over && !expired) place_move(lru, e, LRU_PLACE_TAKEN);
         pthread_mutex_unlock(&lru->pending_lock);
