@@ -390,7 +390,8 @@ static void on_drain_timer(void *arg)
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
                 stats.pending_entries == 0;
     if (!done && now < app->drain_until_us) {
-        loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * 1000, on_drain_timer, app);
+        loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * INT64_C(1000), on_drain_timer,
+                         app);
         return;
     }
     if (!done)
