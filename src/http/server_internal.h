@@ -55,7 +55,7 @@ struct exchange {
     uint64_t body_announced;
     unsigned allowed; /* methods, for 405 */
 
-        size_t held; /* exchange_hold */
+    size_t held; /* exchange_hold */
     void *state; /* exchange_attach */
     void (*state_release)(void *state);
 
