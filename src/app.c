@@ -399,7 +399,7 @@ static void on_drain_timer(void *arg)
     struct app *app = arg;
     struct lru_stats stats;
     lru_stats(app->shared.lru, &stats);
-    int64_t connections = atomic_load(&app->shared.http.connections);
+    int64_t connections = atomic_load(&app->shared.http.connections) + atomic_load(&app->on_the_way);
     int64_t now = loop_now_us(app->loop);
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
                 stats.pending_entries == 0;
@@ -421,6 +421,8 @@ static void on_stop(void *arg)
     app->draining = true;
     LOG(app->shared.log, LOG_INFO, "stopping: finishing what is in flight");
     atomic_store(&app->shared.http.draining, true);
+    listener_drain(app->api_listener);
+    listener_drain(app->unix_listener);
     listener_close(&app->api_listener);
     listener_close(&app->unix_listener);
     for (unsigned i = 0; i < app->worker_count; i++)
