@@ -91,21 +91,21 @@ char *format(char *out, size_t size, const char *text, ...)
     va_start(args, text);
     int n = vsnprintf(out, size, text, args);
     va_end(args);
-    ck_assert_msg(n >= 0 && (size_t)n < size, "does not fit %zu bytes: %s", size, text);
+    if (n < 0 || (size_t)n >= size) ck_abort_msg("does not fit %zu bytes: %s", size, text);
     return out;
 }
 
 void *must_realloc(void *old, size_t size)
 {
     void *p = realloc(old, size ? size : 1);
-    ck_assert_msg(p != NULL, "no memory for %zu bytes", size);
+    if (p == NULL) ck_abort_msg("no memory for %zu bytes", size);
     return p;
 }
 
 void *must_alloc(size_t size)
 {
     void *p = calloc(1, size ? size : 1);
-    ck_assert_msg(p != NULL, "no memory for %zu bytes", size);
+    if (p == NULL) ck_abort_msg("no memory for %zu bytes", size);
     return p;
 }
 
@@ -233,8 +233,8 @@ static void prepare_test(void)
 int test_run(Suite *suite)
 {
     const char *tmp = getenv("TMPDIR");
-    FORMAT(scratch_root, "%.40s/phoenix-XXXXXX", tmp ? tmp : "/tmp");
-    if (mkdtemp(scratch_root) == NULL) {
+    int fits = snprintf(scratch_root, sizeof scratch_root, "%s/phoenix-XXXXXX", tmp ? tmp : "/tmp");
+    if (fits < 0 || (size_t)fits >= sizeof scratch_root || mkdtemp(scratch_root) == NULL) {
         perror(scratch_root);
         return EXIT_FAILURE;
     }
