@@ -187,7 +187,7 @@ static void release_answers(struct client *c, int64_t now)
 {
     while (c->first && !c->mute && !c->over) {
         struct answer *a = c->first;
-        if (a->due_ms > now) return;
+        if (a->due_ms > now || a->verdict.hold) return;
         if (a->subscribe) { /* stays: from here on everything is relayed */
             bytes_add(&c->out, c->up_in.ptr, c->up_in.len);
             bytes_drop(&c->up_in, c->up_in.len);
@@ -363,6 +363,16 @@ void fake_redis_script(struct fake_redis *f, fake_handler *handler, void *arg)
     f->handler = handler;
     f->arg = arg;
     (void)pthread_mutex_unlock(&f->lock);
+}
+
+void fake_redis_release(struct fake_redis *f)
+{
+    (void)pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        for (struct answer *a = f->clients[i] ? f->clients[i]->first : NULL; a; a = a->next)
+            a->verdict.hold = false;
+    (void)pthread_mutex_unlock(&f->lock);
+    (void)!write(f->wake[1], "", 1);
 }
 
 char *fake_redis_log(struct fake_redis *f)

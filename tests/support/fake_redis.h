@@ -21,6 +21,7 @@ struct fake_verdict {
         *reply;   /* these bytes instead (borrowed, with CRLF); the real server does not see the command */
     int delay_ms; /* the answer, and all after it on this connection, so much later */
     bool silent;  /* executed, but neither this nor any later command of the connection is answered */
+    bool hold;    /* the answer, and all after it on this connection, only after fake_redis_release */
     bool cut;     /* the connection is closed after cut_at bytes of the answer */
     size_t cut_at;
 };
@@ -36,6 +37,9 @@ const char *fake_redis_url(const struct fake_redis *f);
 /* From the next command on; the old handler no longer runs when this returns. NULL: leave everything alone.
  */
 void fake_redis_script(struct fake_redis *f, fake_handler *handler, void *arg);
+
+/* Lets go of the answers that are held now. */
+void fake_redis_release(struct fake_redis *f);
 
 /* How often a command of this name (any case) arrived. */
 unsigned fake_redis_count(struct fake_redis *f, const char *name);
