@@ -3,7 +3,9 @@
 # Everything is built below BUILD; sanitizer and compiler variants are the same rules with another BUILD.
 
 BUILD     ?= build
-CC        ?= gcc
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
 MODE      ?= release
 PREFIX    ?= /usr/local
 DESTDIR   ?=
@@ -119,8 +121,11 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 ## make check      format, clang-tidy, cppcheck, layering, shellcheck, both compilers
 check:
 	@$(MAKE) --no-print-directory deps-check-if-missing
-	@tools/check.sh
-.PHONY: deps-check-if-missing
+	@BUILD=$(BUILD) tools/check.sh
+.PHONY: deps-check-if-missing flags
+# What the compiler is called with, a line each, for the tools of `make check`.
+flags:
+	@printf '%s\n' $(CFLAGS_ALL)
 deps-check-if-missing:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_CHECK)
 
@@ -155,7 +160,7 @@ bench-check: all
 
 ## make docs       regenerate what comes from the tables (sample configuration, option table)
 docs: all
-	$(BUILD)/phoenix-cached --dump-sample > config/phoenix-cached.conf
+	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
 
 ## make clean
 clean:
