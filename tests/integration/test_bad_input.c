@@ -1,8 +1,8 @@
 /* Issue 2, "Bad input": a clear 4xx that names the place, or a closed connection; nothing stored, nobody else
  * disturbed. */
 #include "../support/load.h"
+#include "../support/raw_http.h"
 #include "../support/stage.h"
-#include "../support/wire.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,9 +41,11 @@ START_TEST(malformed_requests_are_400_or_closed_and_the_connection_ends)
     struct stage s =
         stage_open(BACKEND_EMBEDDED, (const char *[]){"PHOENIX_HTTP_REQUEST_TIMEOUT_MS=1000", NULL});
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
-        bool closed = false;
-        int status =
-            wire_once(daemon_port(s.d), malformed[i].request, strlen(malformed[i].request), 5000, &closed);
+        struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+        raw_http_send(&w, malformed[i].request);
+        int status = raw_status(&w, NULL);
+        bool closed = raw_http_wait_closed(&w, (int)test_ms(5000));
+        raw_http_close(&w);
         ck_assert_msg(status == 400 || status == 0, "%s: %d", malformed[i].what, status);
         ck_assert_msg(closed, "%s: the connection stays open", malformed[i].what);
     }
@@ -58,12 +60,14 @@ START_TEST(what_the_daemon_refuses_itself_is_a_problem)
     static const size_t own[] = {0, 1, 2, 5, 6};
     struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
-        struct wire *w = wire_open(daemon_port(s.d));
-        wire_text(w, malformed[own[i]].request);
-        int status = wire_answer(w, false, 3000);
+        struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+        raw_http_send(&w, malformed[own[i]].request);
+        struct raw_response a;
+        int status = raw_status(&w, &a);
         ck_assert_msg(status == 400, "%s: %d", malformed[own[i]].what, status);
-        ck_assert_msg(strstr(w->body, "\"invalid_argument\""), "%s: %s", malformed[own[i]].what, w->body);
-        wire_close(&w);
+        ck_assert_msg(strstr(a.body, "\"invalid_argument\""), "%s: %s", malformed[own[i]].what, a.body);
+        raw_response_free(&a);
+        raw_http_close(&w);
     }
     stage_close(&s);
 }
@@ -72,13 +76,13 @@ END_TEST
 START_TEST(a_request_after_a_refused_one_is_not_smuggled)
 {
     struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
-    struct wire *w = wire_open(daemon_port(s.d));
-    wire_text(
-        w, "PUT /cache/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: "
-           "chunked\r\n\r\n0\r\n\r\n"
-           "PUT /cache/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n{\"response\":1}");
-    ck_assert(wire_closed(w, 3000));
-    wire_close(&w);
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+    raw_http_send(
+        &w, "PUT /cache/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n0\r\n\r\n"
+            "PUT /cache/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n{\"response\":1}");
+    ck_assert(raw_http_wait_closed(&w, (int)test_ms(3000)));
+    raw_http_close(&w);
     EXPECT_STATUS(http_get(s.h, "/cache/smuggled"), 404);
     stage_close(&s);
 }
@@ -92,7 +96,10 @@ START_TEST(huge_headers_are_431_or_closed)
     memset(text, 'a', len);
     memcpy(text, "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ", 41);
     memcpy(text + len - 4, "\r\n\r\n", 4);
-    int status = wire_once(daemon_port(s.d), text, len, 5000, NULL);
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+    (void)raw_http_send_bytes(&w, text, len);
+    int status = raw_status(&w, NULL);
+    raw_http_close(&w);
     ck_assert_msg(status == 431 || status == 400 || status == 0, "%d", status);
     free(text);
     EXPECT_STATUS(http_get(s.h, "/livez"), 200);
@@ -206,12 +213,12 @@ static void keep_reading(struct load_thread *t)
 /* Sends a byte every few milliseconds until closed. Returns how long that took. */
 static int64_t dribble(int port, const char *first)
 {
-    struct wire *w = wire_open(port);
+    struct raw_http w = raw_http_tcp((uint16_t)port);
     int64_t from = now_ms();
-    bool open = wire_text(w, first);
+    bool open = raw_http_send(&w, first);
     while (open && now_ms() - from < test_ms(10000))
-        open = wire_send(w, "a", 1) && !wire_closed(w, 20);
-    wire_close(&w);
+        open = raw_http_send(&w, "a") && !raw_http_wait_closed(&w, (int)test_ms(20));
+    raw_http_close(&w);
     return now_ms() - from;
 }
 
@@ -241,11 +248,11 @@ END_TEST
 START_TEST(idle_connections_are_closed)
 {
     struct stage s = stage_open(BACKEND_EMBEDDED, (const char *[]){"PHOENIX_HTTP_IDLE_TIMEOUT_MS=300", NULL});
-    struct wire *w = wire_open(daemon_port(s.d));
-    wire_text(w, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    ck_assert_int_eq(wire_answer(w, false, 3000), 200);
-    ck_assert(wire_closed(w, 5000));
-    wire_close(&w);
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+    raw_http_send(&w, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    ck_assert_int_eq(raw_status(&w, NULL), 200);
+    ck_assert(raw_http_wait_closed(&w, (int)test_ms(5000)));
+    raw_http_close(&w);
     stage_close(&s);
 }
 END_TEST
@@ -254,11 +261,11 @@ START_TEST(a_client_that_leaves_in_the_middle_leaves_nothing_behind)
 {
     struct stage s = stage_open(BACKEND_REDIS, NULL);
     for (int i = 0; i < 50; i++) {
-        struct wire *w = wire_open(daemon_port(s.d));
-        wire_text(w, i % 2
-                         ? "PUT /cache/gone HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"resp"
-                         : "GET /cache/gone HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        wire_close(&w);
+        struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+        raw_http_send(
+            &w, i % 2 ? "PUT /cache/gone HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"resp"
+                      : "GET /cache/gone HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        raw_http_close(&w);
     }
     WAIT_FOR(daemon_metric(s.d, "phoenix_http_connections") <= 2, 5000);
     WAIT_FOR(daemon_metric(s.d, "phoenix_http_inflight_bytes") == 0, 5000);

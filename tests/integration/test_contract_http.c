@@ -1,11 +1,12 @@
 /* The HTTP conventions (API.md §1, §2, §9): routes, methods, sizes, who may speak, request ids, the
  * listeners. What a client library would not send is in test_bad_input.c. */
+#include "../support/raw_http.h"
 #include "../support/stage.h"
-#include "../support/wire.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static const struct http_answer *ask(struct stage *s, const char *method, const char *path,
                                      const char *headers)
@@ -69,10 +70,10 @@ END_TEST
 START_TEST(a_length_over_the_limit_is_refused_before_the_body_is_sent)
 {
     struct stage s = stage_open(BACKEND_EMBEDDED, small_bodies);
-    struct wire *w = wire_open(daemon_port(s.d));
-    wire_text(w, "PUT /cache/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{");
-    ck_assert_int_eq(wire_answer(w, false, 3000), 413);
-    wire_close(&w);
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+    raw_http_send(&w, "PUT /cache/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{");
+    ck_assert_int_eq(raw_status(&w, NULL), 413);
+    raw_http_close(&w);
     stage_close(&s);
 }
 END_TEST
@@ -253,7 +254,7 @@ END_TEST
 START_TEST(pipelined_requests_are_answered_in_order)
 {
     struct stage s = stage_open(BACKEND_REDIS, NULL);
-    struct wire *w = wire_open(daemon_port(s.d));
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
     char text[4096] = "";
     for (int i = 0; i < 8; i++) {
         size_t n = strlen(text);
@@ -262,15 +263,17 @@ START_TEST(pipelined_requests_are_answered_in_order)
                "GET /cache/p%d HTTP/1.1\r\nHost: localhost\r\n\r\n",
                i, i, i);
     }
-    wire_text(w, text);
+    raw_http_send(&w, text);
     for (int i = 0; i < 8; i++) {
         char value[16];
         char number[16];
-        ck_assert_int_eq(wire_answer(w, false, 3000), 201);
-        ck_assert_int_eq(wire_answer(w, false, 3000), 200);
-        ck_assert_str_eq(MEMBER(value, w->body, "response"), FORMAT(number, "%d", i));
+        ck_assert_int_eq(raw_status(&w, NULL), 201);
+        struct raw_response a;
+        ck_assert_int_eq(raw_status(&w, &a), 200);
+        ck_assert_str_eq(MEMBER(value, a.body, "response"), FORMAT(number, "%d", i));
+        raw_response_free(&a);
     }
-    wire_close(&w);
+    raw_http_close(&w);
     stage_close(&s);
 }
 END_TEST
@@ -279,12 +282,12 @@ START_TEST(a_half_closed_connection_gets_its_answer)
 {
     struct stage s = stage_open(BACKEND_REDIS, NULL);
     EXPECT_STATUS(http_send(s.h, "PUT", "/cache/k", "{\"response\":1}"), 201);
-    struct wire *w = wire_open(daemon_port(s.d));
-    wire_text(w, "GET /cache/k HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    wire_half_close(w);
-    ck_assert_int_eq(wire_answer(w, false, 3000), 200);
-    ck_assert(wire_closed(w, 3000));
-    wire_close(&w);
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+    raw_http_send(&w, "GET /cache/k HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    (void)shutdown(w.fd, SHUT_WR);
+    ck_assert_int_eq(raw_status(&w, NULL), 200);
+    ck_assert(raw_http_wait_closed(&w, (int)test_ms(3000)));
+    raw_http_close(&w);
     stage_close(&s);
 }
 END_TEST
@@ -292,13 +295,13 @@ END_TEST
 START_TEST(expect_100_continue_is_honoured)
 {
     struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
-    struct wire *w = wire_open(daemon_port(s.d));
-    wire_text(
-        w, "PUT /cache/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\nExpect: 100-continue\r\n\r\n");
-    ck_assert_int_eq(wire_answer(w, false, 3000), 100);
-    wire_text(w, "{\"response\":1}");
-    ck_assert_int_eq(wire_answer(w, false, 3000), 201);
-    wire_close(&w);
+    struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
+    raw_http_send(
+        &w, "PUT /cache/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\nExpect: 100-continue\r\n\r\n");
+    ck_assert_msg(raw_http_readable(&w, (int)test_ms(3000)), "no 100 Continue");
+    raw_http_send(&w, "{\"response\":1}");
+    ck_assert_int_eq(raw_status(&w, NULL), 201);
+    raw_http_close(&w);
     stage_close(&s);
 }
 END_TEST

@@ -206,3 +206,15 @@ void expect_problem(struct http_client *h, const struct http_answer *a, int stat
     for (size_t i = 0; i < sizeof required / sizeof required[0]; i++)
         ck_assert_msg(MEMBER(value, a->body, required[i])[0] != 0, "no %s in %s", required[i], a->body);
 }
+
+int raw_status(struct raw_http *c, struct raw_response *out)
+{
+    struct raw_response a;
+    if (!raw_http_receive(c, false, &a)) return 0;
+    int status = a.status;
+    if (out)
+        *out = a;
+    else
+        raw_response_free(&a);
+    return status;
+}

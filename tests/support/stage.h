@@ -5,6 +5,7 @@
 #define TESTS_SUPPORT_STAGE_H
 
 #include "daemon.h"
+#include "raw_http.h"
 #include "redis_server.h"
 #include "support.h"
 
@@ -54,5 +55,8 @@ void expect_problem(struct http_client *h, const struct http_answer *a, int stat
 /* The header holds this text. */
 void expect_header(struct http_client *h, const char *name, const char *part);
 void expect_no_header(struct http_client *h, const char *name);
+
+/* Reads one response; its status, or 0 when the connection was closed before. out NULL: dropped. */
+int raw_status(struct raw_http *c, struct raw_response *out);
 
 #endif
