@@ -45,7 +45,7 @@ INTEG_BIN := $(INTEG:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
 EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
-EMBED_H   := $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
+EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
         install uninstall clean help docs
@@ -100,6 +100,14 @@ $(BUILD)/libphoenix.a: $(OBJ)
 $(BUILD)/obj/%.o: %.c | $(EMBED_H)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# What `--version` says of the libraries.
+$(BUILD)/gen/built_with: Makefile
+	@mkdir -p $(@D)
+	for p in $(PC); do echo "  $$p $$(pkg-config --modversion $$p)"; done > $@
+$(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
+	@mkdir -p $(@D)
+	tools/embed.sh $< > $@
 
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh

@@ -50,7 +50,7 @@ build_with() { # COMPILER BUILD
 header_alone() {
     local compiler
     for compiler in gcc clang; do
-        printf '#include "%s"\n' "$PWD/$1" | "$compiler" "${@:2}" -fsyntax-only -x c - || return 255
+        printf '#include "%s"\n' "$PWD/$1" | "$compiler" "${@:2}" -fsyntax-only -x c - || return 1
     done
 }
 headers_alone() {

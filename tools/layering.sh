@@ -8,7 +8,7 @@ set -eu
 cd "${1:-.}"
 files=$(find src include tests bench -name '*.[ch]' 2>/dev/null | sort)
 # shellcheck disable=SC2086 # a list of paths without blanks
-[ -z "$files" ] || awk -v known="$(find src include tests bench -type f 2>/dev/null)" '
+[ -z "$files" ] || known=$(find src include tests bench -type f 2>/dev/null) awk '
 BEGIN {
     # Floors, from the bottom. engine/ itself holds what both engines share.
     n = split("util config log metrics loop engine engine/local,engine/redis state domain net http app main", floors, " ")
@@ -19,7 +19,7 @@ BEGIN {
     # First match of header name (a regular expression) and the files that may include it.
     split("^microhttpd\\.h$ ^hiredis/ ^hiredis ^async\\.h$ ^sqlite3\\.h$ ^curl/ [cC][jJ][sS][oO][nN] ^uv[.\\/] ^ini\\.h$ ^openssl/ ^check\\.h$", header, " ")
     split("^src/http/server[^/]*\\.[ch]$ ^src/engine/redis/ ^src/engine/redis/ ^src/engine/redis/ ^src/engine/local/ ^src/net/ ^src/util/ ^src/loop/ ^src/config/ ^src/util/ ^tests/", owner, " ")
-    split(known, paths, "\n")
+    split(ENVIRON["known"], paths, "\n")
     for (i in paths) exists[paths[i]] = 1
 }
 
@@ -42,17 +42,21 @@ function complain(what) {
     failed = 1
 }
 
-function check_third_party(name,    i) {
+function check_third_party(name,    i, home) {
     for (i = 1; i in header; i++) {
         if (name !~ header[i]) continue
-        if (FILENAME !~ owner[i] && FILENAME !~ "^(tests|bench)/")
-            complain("<" name "> belongs in " owner[i])
+        if (FILENAME !~ owner[i] && FILENAME !~ "^(tests|bench)/") {
+            home = owner[i]
+            sub("[[].*$", "*", home)
+            complain("<" name "> belongs in " substr(home, 2))
+        }
         return
     }
 }
 
 function resolve(name,    here) {
     here = folder(FILENAME) "/" name
+    while (sub("[^/.][^/]*/[.][.]/", "", here)) continue
     if (here in exists) return here
     if (("include/" name) in exists) return "include/" name
     if (("src/" name) in exists) return "src/" name

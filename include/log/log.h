@@ -42,8 +42,8 @@ enum { LOG_VALUE_MAX = 512, LOG_LINE_MAX = 4096, LOG_RING_BYTES = 256 * 1024, LO
     ((struct log_field){.name = (field_name), .kind = LOG_FIELD_INT, .number = (int64_t)(n)})
 
 struct log *log_create(const struct log_options *options);
-/* Writes what is queued first, for at most a second, even when the reader is stuck. The descriptor may still
- * be written to afterwards only in that case. */
+/* Writes what is queued first, for at most a second, even when the reader is stuck. Where the log's thread
+ * then still hangs in write it is left behind with the log's memory, so the descriptor must not be closed. */
 void log_destroy(struct log **log);
 void log_set_level(struct log *log, enum log_level level);
 uint64_t log_dropped(const struct log *log);

@@ -39,7 +39,7 @@ static void set_text(struct config_error *error, const char *format, va_list arg
 /* Prefixes the place. Written in two steps because the place itself may hold what the user typed. */
 static bool fail(struct config_load *load, const char *place, const char *format, va_list args)
 {
-    struct config_error what;
+    struct config_error what = {""};
     set_text(&what, format, args);
     (void)snprintf(load->error->text, sizeof load->error->text, "%s: %.*s", place,
                    (int)(sizeof load->error->text - strlen(place) - 3), what.text);
@@ -174,10 +174,16 @@ static bool one_of(const char *text, const char *const *names)
     return false;
 }
 
-/* Of two options that don't fit, the one to complain about: the one that was set, not the default. */
-static size_t culprit(const struct config_load *load, size_t a, size_t b)
+/* Of two options that don't fit, complains about one that was set, not about a default. */
+static bool refuse_open_ms(struct config_load *load)
 {
-    return load->line[a] != CONFIG_LINE_DEFAULT ? a : b;
+    long long low = load->config.breaker_open_min_ms, high = load->config.breaker_open_max_ms;
+    if (load->line[CONFIG_AT_breaker_open_max_ms] != CONFIG_LINE_DEFAULT)
+        return config_fail_option(load, CONFIG_AT_breaker_open_max_ms,
+                                  "%lld is below breaker.open_min_ms (%lld); raise it or lower that", high,
+                                  low);
+    return config_fail_option(load, CONFIG_AT_breaker_open_min_ms,
+                              "%lld is above breaker.open_max_ms (%lld); lower it or raise that", low, high);
 }
 
 static bool check_prefix(struct config_load *load)
@@ -198,12 +204,7 @@ static bool check_whole(struct config_load *load)
     if (!one_of(c->log_format, (const char *const[]){"logfmt", "json", NULL}))
         return config_fail_option(load, CONFIG_AT_log_format, "\"%.40s\" is no format; give logfmt or json",
                                   c->log_format);
-    if (c->breaker_open_max_ms < c->breaker_open_min_ms)
-        return config_fail_option(load,
-                                  culprit(load, CONFIG_AT_breaker_open_max_ms, CONFIG_AT_breaker_open_min_ms),
-                                  "breaker.open_max_ms (%lld) is below breaker.open_min_ms (%lld); raise the "
-                                  "first or lower the second",
-                                  (long long)c->breaker_open_max_ms, (long long)c->breaker_open_min_ms);
+    if (c->breaker_open_max_ms < c->breaker_open_min_ms) return refuse_open_ms(load);
     if (c->local_bytes_max > 0 && c->local_pending_bytes_max > c->local_bytes_max)
         return config_fail_option(load, CONFIG_AT_local_pending_bytes_max,
                                   "%lld is above local.bytes_max (%lld); lower it, or give 0 for a quarter",

@@ -20,6 +20,17 @@ void exchange_attach(struct exchange *x, void *state, void (*release)(void *stat
     x->state_release = release;
 }
 
+bool exchange_hold(struct exchange *x, size_t bytes)
+{
+    assert(!x->held);
+    if (!server_inflight_take(x->server, bytes)) {
+        server_bound_hit(x->server, HTTP_BOUND_INFLIGHT_BYTES);
+        return false;
+    }
+    x->held = bytes;
+    return true;
+}
+
 void exchange_reply(struct exchange *x, int http_status, const char *content_type,
                     const struct http_body *body, const struct http_field *fields, size_t field_count)
 {

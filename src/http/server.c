@@ -71,11 +71,12 @@ static void on_epoll(void *arg, int events)
 static bool on_turn(void *arg)
 {
     struct server *s = arg;
-    for (int i = 0; i < RUNS_PER_TURN; i++) {
-        if (!s->run_wanted && !timeout_is_due(s)) return false;
+    bool ran = false;
+    for (int i = 0; i < RUNS_PER_TURN && (s->run_wanted || timeout_is_due(s)); i++) {
         run(s);
+        ran = true;
     }
-    return s->run_wanted || timeout_is_due(s);
+    return ran; /* what handlers began must be flushed by the others' hooks before the loop waits */
 }
 
 /* MHD's own decoding would end a path at %00 and make two segments of one with %2F. */

@@ -154,9 +154,9 @@ static const char *foreign(const struct exchange *x, const struct router_entry *
     if (!auth_origin_ok(o->shared->auth, x->request.header[HTTP_HEADER_ORIGIN]))
         return "header Origin names a foreign site";
     if (!host.ptr) return NULL; /* HTTP/1.0: no browser sends that */
-    bool guarded =
-        o->listener == HTTP_LISTENER_API || !(route && route->open) && !auth_token_needed(o->shared->auth);
-    if (!guarded || auth_host_ok(o->shared->auth, host)) return NULL;
+    bool unguarded = !(route && route->open) && !auth_token_needed(o->shared->auth);
+    bool demanded = o->listener == HTTP_LISTENER_API || unguarded;
+    if (!demanded || auth_host_ok(o->shared->auth, host)) return NULL;
     return "header Host is neither loopback nor in http.allowed_hosts";
 }
 

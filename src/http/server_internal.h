@@ -55,6 +55,7 @@ struct exchange {
     uint64_t body_announced;
     unsigned allowed; /* methods, for 405 */
 
+        size_t held; /* exchange_hold */
     void *state; /* exchange_attach */
     void (*state_release)(void *state);
 
@@ -71,7 +72,7 @@ struct exchange {
     int64_t since_us;   /* when the tick first saw the present phase; 0: not yet */
     int64_t dribble_us; /* when the tick first saw bytes of a request that has not shown up; 0: none */
     uint64_t bytes_seen;
-    uint32_t requests, ticked_requests;
+    uint32_t requests;
 
     char made_id[UUID_SIZE]; /* empty until it is needed */
 };

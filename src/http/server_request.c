@@ -111,6 +111,8 @@ void exchange_release_work(struct exchange *x)
     release_body(x);
     x->request.body = SLICE_NONE;
     count_exchange(x, false);
+    server_inflight_give(x->server, x->held);
+    x->held = 0;
     if (x->state_release) x->state_release(x->state);
     x->state_release = NULL;
     x->state = NULL;

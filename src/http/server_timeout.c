@@ -5,8 +5,9 @@
  * MHD tells nothing of a request before its first line is complete. On TCP the kernel's count of received
  * bytes betrays one that dribbles: what has come in since the connection was last seen idle, while no request
  * shows up. A Unix socket has no such count: a connection without a complete request line is closed
- * idle_timeout_ms after its last answer, whatever it dribbles. Suspended requests are bounded by their
- * deadline, not from here. */
+ * idle_timeout_ms after its last answer, whatever it dribbles. Nor does MHD see an end of file that came
+ * together with the last request (it is edge-triggered and reads no further after a short read), so the tick
+ * looks for that as well. Suspended requests are bounded by their deadline, not from here. */
 #include "http/server_internal.h"
 
 #include <linux/tcp.h>
@@ -14,14 +15,31 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+/* As in the kernel's net/tcp_states.h: the peer's FIN is in. */
+enum { CLOSE_WAIT = 8 };
+
 enum { TICK_MIN_US = 5 * 1000, TICK_MAX_US = 1000 * 1000, TICK_DRAIN_US = 50 * 1000, TICKS_PER_TIMEOUT = 8 };
 
-static uint64_t bytes_received(const struct exchange *x)
+struct look {
+    uint64_t received; /* bytes, ever; 0 where the kernel does not count */
+    bool ended;        /* the peer sends nothing more */
+};
+
+static struct look look_at(const struct exchange *x)
 {
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
-    if (x->peer != HTTP_PEER_TCP || getsockopt(x->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0) return 0;
-    return info.tcpi_bytes_received;
+    char byte;
+    if (x->peer == HTTP_PEER_UNIX)
+        return (struct look){.ended = recv(x->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0};
+    if (getsockopt(x->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0) return (struct look){0};
+    return (struct look){.received = info.tcpi_bytes_received, .ended = info.tcpi_state == CLOSE_WAIT};
+}
+
+static bool has_unread(const struct exchange *x)
+{
+    int unread = 0;
+    return ioctl(x->fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
 /* On the end's arrival MHD calls on_completed and on_connection, in a later MHD_run. */
@@ -35,23 +53,20 @@ static void close_slow(struct exchange *x)
 static void check_idle(struct exchange *x, int64_t now)
 {
     const struct http_limits *limits = &x->server->options.shared->limits;
-    bool fresh = x->since_us == 0;
-    if (fresh) {
+    struct look look = look_at(x);
+    if (x->since_us == 0) {
         x->since_us = now;
         x->dribble_us = 0;
-        x->bytes_seen = x->requests == 0 ? 0 : bytes_received(x);
+        x->bytes_seen = x->requests == 0 ? 0 : look.received;
     }
-    if (now - x->since_us > limits->idle_timeout_ms * 1000) {
+    int64_t idle_us = now - x->since_us;
+    bool unwanted = look.ended || (x->server->draining && idle_us > DRAIN_IDLE_US);
+    if (idle_us > limits->idle_timeout_ms * 1000 || (unwanted && !has_unread(x))) {
         close_slow(x);
         return;
     }
-    if (x->server->draining && now - x->since_us > DRAIN_IDLE_US) {
-        int unread = 0;
-        if (ioctl(x->fd, FIONREAD, &unread) == 0 && unread == 0) close_slow(x);
-        return;
-    }
     if (x->dribble_us == 0) {
-        if (bytes_received(x) > x->bytes_seen) x->dribble_us = now;
+        if (look.received > x->bytes_seen) x->dribble_us = now;
     } else if (now - x->dribble_us > limits->request_timeout_ms * 1000) {
         close_slow(x);
     }

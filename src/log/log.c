@@ -172,6 +172,7 @@ static void run(struct log *log)
 static void *thread_main(void *arg)
 {
     struct log *log = arg;
+    pthread_setname_np(pthread_self(), "log");
     pthread_mutex_lock(&log->lock);
     run(log);
     log->ended = true;

@@ -81,6 +81,7 @@ static bool note_extents(struct canon *c)
             open[depth++] = c->extent_count;
             c->extents[c->extent_count++] = (struct extent){offset, 0};
         } else if (*p == '}' || *p == ']') {
+            assert(depth > 0);
             size_t at = open[--depth];
             c->extents[at].end = offset + 1;
             /* A short one has nothing but short ones in it, and they are gone already. */
@@ -254,11 +255,9 @@ enum status json_canonical(struct slice raw, struct buf *out, struct json_error 
     assert(raw.len >= 2 && raw.ptr[0] == '{');
     struct canon c = {.begin = raw.ptr, .end = raw.ptr + raw.len, .out = out, .error = out_error};
     size_t before = out->len;
-    bool addressable = raw.len < UINT32_MAX;
-    if (!addressable || (raw.len >= EXTENT_MIN && !note_extents(&c)))
-        fail_memory(&c);
-    else if (emit_object(&c, raw.ptr) != NULL && out->failed)
-        fail_memory(&c);
+    bool ready = raw.len < UINT32_MAX && (raw.len < EXTENT_MIN || note_extents(&c));
+    const char *end = ready ? emit_object(&c, raw.ptr) : NULL;
+    if (!ready || (end != NULL && out->failed)) fail_memory(&c);
     free(c.members);
     free(c.extents);
     if (c.status != STATUS_OK) out->len = before;

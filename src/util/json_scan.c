@@ -137,8 +137,8 @@ static const char *scan_escape(struct json_scan *s, const char *p)
     const char *letter = p + 1;
     if (letter == s->end) return json_scan_fail(s, letter, "");
     if (*letter != 'u') {
-        /* memchr and not strchr: a NUL is no escape */
-        if (memchr("\"\\/bfnrt", *letter, 8) == NULL) return json_scan_fail(s, p, "no such escape");
+        static const char letters[] = {'"', '\\', '/', 'b', 'f', 'n', 'r', 't'};
+        if (memchr(letters, *letter, sizeof letters) == NULL) return json_scan_fail(s, p, "no such escape");
         return letter + 1;
     }
     for (const char *digit = letter + 1; digit <= letter + 4; digit++) {
@@ -306,8 +306,7 @@ bool json_utf8_valid(struct slice bytes)
     const char *p = bytes.ptr, *end = bytes.ptr + bytes.len;
     while (bytes.len && p < end) {
         size_t len = json_utf8_len(p, end);
-        if (len == 0)
-            return false;
+        if (len == 0) return false;
         p += len;
     }
     return true;

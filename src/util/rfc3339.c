@@ -135,10 +135,10 @@ bool rfc3339_parse(struct slice text, int64_t *out_ms)
     if (text.len != 0 || hour > 23 || minute > 59 || second > 60) return false;
     bool leap_second = second == 60;
     if (leap_second) second = 59;
-    int64_t minutes = days * 1440 + hour * 60 + minute - offset;
+    int64_t minutes = days * 1440 + (int64_t)hour * 60 + minute - offset;
     /* A leap second ends a day in UTC, whatever the local time. */
     if (leap_second && (minutes + 1) % 1440 != 0) return false;
-    int64_t ms = minutes * 60000 + second * 1000 + fraction_ms;
+    int64_t ms = minutes * 60000 + (int64_t)second * 1000 + fraction_ms;
     if (ms < ms_min || ms > ms_max) return false;
     *out_ms = ms;
     return true;

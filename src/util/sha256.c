@@ -47,7 +47,7 @@ bool sha256_end(struct sha256 *h, unsigned char out[SHA256_BYTES])
 void sha256_hex(const unsigned char digest[SHA256_BYTES], char out[SHA256_HEX_SIZE])
 {
     static const char hex[] = "0123456789abcdef";
-    for (int i = 0; i < SHA256_BYTES; i++) {
+    for (size_t i = 0; i < SHA256_BYTES; i++) {
         out[2 * i] = hex[digest[i] >> 4];
         out[2 * i + 1] = hex[digest[i] & 0x0f];
     }

@@ -1,5 +1,5 @@
-/* cache: /cache. Reads that the table can answer are answered at once, without an allocation of ours; everything else is an
- * operation attached to its exchange. */
+/* cache: /cache. Reads that the table can answer are answered at once, without an allocation of ours;
+ * everything else is an operation attached to its exchange. */
 #include "common.h"
 
 #include "domain/cache.h"
@@ -36,10 +36,11 @@ static const char *backend_of(bool local)
 
 static void answer_miss(struct exchange *x, const struct cache_result *result, const char *detail)
 {
-    const struct http_field fields[] = {
-        {"Cache-Status", result->unavailable ? "phoenix-cached; fwd=miss; detail=unavailable" : "phoenix-cached; fwd=miss"},
-        {"Phoenix-Backend", backend_of(result->local)},
-        {"Cache-Control", "no-cache"}};
+    const struct http_field fields[] = {{"Cache-Status", result->unavailable
+                                                             ? "phoenix-cached; fwd=miss; detail=unavailable"
+                                                             : "phoenix-cached; fwd=miss"},
+                                        {"Phoenix-Backend", backend_of(result->local)},
+                                        {"Cache-Control", "no-cache"}};
     exchange_problem(x, result->status, detail, -1, fields, 3);
 }
 
@@ -85,15 +86,11 @@ static struct freshness freshness_of(struct house *house, const struct lru_meta 
 {
     struct house_shared *shared = house->shared;
     struct freshness f = {.has_age = meta->stamp_ms != 0, .has_ttl = meta->expires_ms != 0};
-    if (f.has_age)
-        f.age_ms = cache_store_wall_ms(shared->cache) - meta->stamp_ms;
-    if (f.age_ms < 0)
-        f.age_ms = 0;
+    if (f.has_age) f.age_ms = cache_store_wall_ms(shared->cache) - meta->stamp_ms;
+    if (f.age_ms < 0) f.age_ms = 0;
     f.age_s = f.age_ms / 1000;
-    if (f.has_ttl)
-        f.left_s = (meta->expires_ms - clock_wall_ms(shared->clock)) / 1000;
-    if (f.left_s < 0)
-        f.left_s = 0;
+    if (f.has_ttl) f.left_s = (meta->expires_ms - clock_wall_ms(shared->clock)) / 1000;
+    if (f.left_s < 0) f.left_s = 0;
     return f;
 }
 
@@ -102,7 +99,8 @@ static void release_entry(void *entry)
     lru_release(entry);
 }
 
-static void answer_hit(struct house *house, struct exchange *x, struct cache_result *result, const struct freshness *f)
+static void answer_hit(struct house *house, struct exchange *x, struct cache_result *result,
+                       const struct freshness *f)
 {
     const struct http_request *request = exchange_request(x);
     const struct lru_meta *meta = lru_entry_meta(result->entry);
@@ -112,8 +110,7 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
     etag[33] = '"';
     etag[34] = 0;
     char *at = put_text(status, "phoenix-cached; hit");
-    if (f->has_ttl)
-        at = put_number(put_text(at, "; ttl="), f->left_s);
+    if (f->has_ttl) at = put_number(put_text(at, "; ttl="), f->left_s);
     put_text(put_text(at, "; detail="), cache_source_names[result->source]);
     struct http_field fields[5] = {
         {"ETag", etag}, {"Cache-Status", status}, {"Phoenix-Backend", backend_of(result->local)}};
@@ -135,7 +132,8 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
     }
     struct http_body body = {lru_entry_value(result->entry), release_entry, result->entry};
     if (result->source == CACHE_NEAR && f->has_age && body.bytes.len <= HTTP_KEEP_BYTES_MAX)
-        exchange_keep(x, result->entry, 0, loop_now_us(house->cache->loop) + (1000 - f->age_ms % 1000) * 1000);
+        exchange_keep(x, result->entry, 0,
+                      loop_now_us(house->cache->loop) + (1000 - f->age_ms % 1000) * 1000);
     exchange_reply(x, 200, "application/json", &body, fields, count);
 }
 
@@ -147,7 +145,8 @@ static const char *why_not(const struct cache_result *result)
     case STATUS_NOT_IN_TABLE:
         return "only-if-cached, and the local table does not have it";
     default:
-        return result->unavailable ? "not in the local table, and Redis is away" : "no response is cached under this key";
+        return result->unavailable ? "not in the local table, and Redis is away"
+                                   : "no response is cached under this key";
     }
 }
 
@@ -180,8 +179,7 @@ static void on_read(struct cache_read *read, struct cache_result *result)
 
 static bool read_control(struct exchange *x, struct cache_control *out)
 {
-    if (cache_control_read(exchange_request(x)->header[HTTP_HEADER_CACHE_CONTROL], out))
-        return true;
+    if (cache_control_read(exchange_request(x)->header[HTTP_HEADER_CACHE_CONTROL], out)) return true;
     handler_problem(x, STATUS_INVALID_ARGUMENT, "Cache-Control: max-age is not a number of seconds");
     return false;
 }
@@ -189,9 +187,9 @@ static bool read_control(struct exchange *x, struct cache_control *out)
 static void get_key(struct house *house, struct exchange *x, struct slice key)
 {
     struct cache_control control;
-    if (!read_control(x, &control))
-        return;
-    unsigned flags = (control.no_cache ? CACHE_NO_CACHE : 0u) | (control.only_if_cached ? CACHE_ONLY_IF_CACHED : 0u);
+    if (!read_control(x, &control)) return;
+    unsigned flags =
+        (control.no_cache ? CACHE_NO_CACHE : 0u) | (control.only_if_cached ? CACHE_ONLY_IF_CACHED : 0u);
     struct cache_result result;
     if (cache_read_table(house->cache, key, flags, &result)) {
         bool plain = result.source == CACHE_NEAR && control.max_age_s < 0 &&
@@ -236,7 +234,8 @@ static void get_by_query(struct house *house, struct exchange *x)
     while (uri_query_next(&query, &name, &value)) {
         if (!slice_equal_text(name, "input") || found.ptr) {
             char detail[128];
-            snprintf(detail, sizeof detail, found.ptr ? "query member %.*s is given twice" : "unknown query member %.*s",
+            snprintf(detail, sizeof detail,
+                     found.ptr ? "query member %.*s is given twice" : "unknown query member %.*s",
                      (int)(name.len < 64 ? name.len : 64), name.len ? name.ptr : "");
             handler_problem(x, STATUS_INVALID_ARGUMENT, detail);
             return;
@@ -258,16 +257,17 @@ static void get_by_query(struct house *house, struct exchange *x)
 static bool is_plain_text(struct slice content_type)
 {
     static const struct slice PLAIN = {"text/plain", 10};
-    return content_type.len >= PLAIN.len && slice_equal_nocase((struct slice){content_type.ptr, PLAIN.len}, PLAIN) &&
-           (content_type.len == PLAIN.len || content_type.ptr[PLAIN.len] == ';' || content_type.ptr[PLAIN.len] == ' ');
+    return content_type.len >= PLAIN.len &&
+           slice_equal_nocase((struct slice){content_type.ptr, PLAIN.len}, PLAIN) &&
+           (content_type.len == PLAIN.len || content_type.ptr[PLAIN.len] == ';' ||
+            content_type.ptr[PLAIN.len] == ' ');
 }
 
 void handle_cache_lookup(void *arg, struct exchange *x)
 {
     struct house *house = arg;
     const struct http_request *request = exchange_request(x);
-    if (!handler_no_query(x))
-        return;
+    if (!handler_no_query(x)) return;
     if (is_plain_text(request->header[HTTP_HEADER_CONTENT_TYPE])) {
         if (json_utf8_valid(request->body))
             get_input(house, x, request->body);
@@ -279,8 +279,7 @@ void handle_cache_lookup(void *arg, struct exchange *x)
     struct json_error error;
     char key[CACHE_KEY_SIZE];
     enum status status = cache_document_read(CACHE_FORM_LOOKUP, request->body, 0, &document, &error);
-    if (status == STATUS_OK)
-        status = cache_document_key(house->cache->sha, &document, key, &error);
+    if (status == STATUS_OK) status = cache_document_key(house->cache->sha, &document, key, &error);
     if (status == STATUS_OK)
         get_key(house, x, slice_of(key));
     else
@@ -302,7 +301,8 @@ static void answer_stored(struct write_op *op)
     char location[ID_LEN_MAX + 16], body[ID_LEN_MAX + 96], expires[RFC3339_SIZE];
     rfc3339_format(w->stamp_ms + w->ttl_ms, expires);
     snprintf(location, sizeof location, "/cache/%.*s", (int)w->key.len, w->key.ptr);
-    int len = snprintf(body, sizeof body, "{\"key\":\"%.*s\",\"expires_at\":\"%s\"}", (int)w->key.len, w->key.ptr, expires);
+    int len = snprintf(body, sizeof body, "{\"key\":\"%.*s\",\"expires_at\":\"%s\"}", (int)w->key.len,
+                       w->key.ptr, expires);
     const struct http_body copied = {.bytes = {body, (size_t)len}};
     const struct http_field fields[] = {{"Location", location}, {"Phoenix-Backend", backend_of(w->local)}};
     exchange_reply(op->x, w->replaced ? 200 : 201, "application/json", &copied, fields, 2);
@@ -322,8 +322,9 @@ static const char *why_not_written(const struct cache_write *w)
     case STATUS_OVERLOADED:
         return "larger than an eighth of local.bytes_max, which the local table does not keep";
     default:
-        return w->kind == CACHE_CREATE ? "a guarded write needs Redis, which is away"
-                                       : "Redis is away, and the response is too large to be kept until it is back";
+        return w->kind == CACHE_CREATE
+                   ? "a guarded write needs Redis, which is away"
+                   : "Redis is away, and the response is too large to be kept until it is back";
     }
 }
 
@@ -336,10 +337,12 @@ static void on_written(struct cache_write *w)
     else if (w->status == STATUS_OK)
         answer_stored(op);
     else
-        exchange_problem(op->x, w->status, why_not_written(w), status_http(w->status) == 503 ? RETRY_AFTER_MS : -1, &backend, 1);
+        exchange_problem(op->x, w->status, why_not_written(w),
+                         status_http(w->status) == 503 ? RETRY_AFTER_MS : -1, &backend, 1);
 }
 
-static struct write_op *new_write(struct house *house, struct exchange *x, enum cache_write_kind kind, struct slice key)
+static struct write_op *new_write(struct house *house, struct exchange *x, enum cache_write_kind kind,
+                                  struct slice key)
 {
     struct write_op *op = calloc(1, sizeof *op);
     if (!op) {
@@ -364,34 +367,36 @@ static bool read_precondition(struct exchange *x, enum cache_write_kind *kind)
     const struct http_request *request = exchange_request(x);
     struct slice none_match = request->header[HTTP_HEADER_IF_NONE_MATCH];
     if (request->header[HTTP_HEADER_IF_MATCH].ptr) {
-        handler_problem(x, STATUS_INVALID_ARGUMENT, "If-Match is not known here; the one precondition is If-None-Match: *");
+        handler_problem(x, STATUS_INVALID_ARGUMENT,
+                        "If-Match is not known here; the one precondition is If-None-Match: *");
         return false;
     }
     if (none_match.ptr && (*kind == CACHE_DELETE || !slice_equal_text(slice_trim(none_match), "*"))) {
         handler_problem(x, STATUS_INVALID_ARGUMENT, "If-None-Match can only be *, and only on a write");
         return false;
     }
-    if (none_match.ptr)
-        *kind = CACHE_CREATE;
+    if (none_match.ptr) *kind = CACHE_CREATE;
     return true;
 }
 
-static void store(struct house *house, struct exchange *x, struct slice key, const struct cache_document *document)
+static void store(struct house *house, struct exchange *x, struct slice key,
+                  const struct cache_document *document)
 {
     enum cache_write_kind kind = CACHE_PUT;
-    if (!read_precondition(x, &kind))
-        return;
+    if (!read_precondition(x, &kind)) return;
     size_t size = document->response.len + document->metadata.len + 512;
-    /* The value, what hiredis copies of it, and the table's copy all live beside the body until Redis has answered. */
+    /* The value, what hiredis copies of it, and the table's copy all live beside the body until Redis has
+     * answered. */
     if (!exchange_hold(x, 2 * size)) {
-        exchange_problem(x, STATUS_OVERLOADED, "too many bytes in flight (http.inflight_bytes_max)", RETRY_AFTER_MS, NULL, 0);
+        exchange_problem(x, STATUS_OVERLOADED, "too many bytes in flight (http.inflight_bytes_max)",
+                         RETRY_AFTER_MS, NULL, 0);
         return;
     }
     struct write_op *op = new_write(house, x, kind, key);
-    if (!op)
-        return;
+    if (!op) return;
     buf_reserve(&op->value, size);
-    cache_value_write(&op->value, document->response, document->metadata, op->write.stamp_ms, document->ttl_s);
+    cache_value_write(&op->value, document->response, document->metadata, op->write.stamp_ms,
+                      document->ttl_s);
     op->write.value = buf_slice(&op->value);
     op->write.ttl_ms = document->ttl_s * 1000;
     if (op->value.failed)
@@ -408,14 +413,13 @@ void handle_cache_collection(void *arg, struct exchange *x)
         get_by_query(house, x);
         return;
     }
-    if (!handler_no_query(x))
-        return;
+    if (!handler_no_query(x)) return;
     struct cache_document document;
     struct json_error error;
     char key[CACHE_KEY_SIZE];
-    enum status status = cache_document_read(CACHE_FORM_POST, request->body, house->shared->cache_ttl_s, &document, &error);
-    if (status == STATUS_OK)
-        status = cache_document_key(house->cache->sha, &document, key, &error);
+    enum status status =
+        cache_document_read(CACHE_FORM_POST, request->body, house->shared->cache_ttl_s, &document, &error);
+    if (status == STATUS_OK) status = cache_document_key(house->cache->sha, &document, key, &error);
     if (status == STATUS_OK)
         store(house, x, slice_of(key), &document);
     else
@@ -426,15 +430,13 @@ void handle_cache_key(void *arg, struct exchange *x)
 {
     struct house *house = arg;
     const struct http_request *request = exchange_request(x);
-    if (!handler_no_query(x))
-        return;
+    if (!handler_no_query(x)) return;
     if (request->method == HTTP_GET || request->method == HTTP_HEAD) {
         get_key(house, x, request->id);
     } else if (request->method == HTTP_DELETE) {
         enum cache_write_kind kind = CACHE_DELETE;
         struct write_op *op = read_precondition(x, &kind) ? new_write(house, x, kind, request->id) : NULL;
-        if (op)
-            cache_write_start(house->cache, &op->write);
+        if (op) cache_write_start(house->cache, &op->write);
     } else {
         struct cache_document document;
         struct json_error error;

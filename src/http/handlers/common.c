@@ -13,8 +13,7 @@ void handler_problem(struct exchange *x, enum status status, const char *detail)
 bool handler_no_query(struct exchange *x)
 {
     struct slice query = exchange_request(x)->query, name, value;
-    if (!uri_query_next(&query, &name, &value))
-        return true;
+    if (!uri_query_next(&query, &name, &value)) return true;
     char detail[128];
     snprintf(detail, sizeof detail, "unknown query member %.*s", (int)(name.len < 64 ? name.len : 64),
              name.len ? name.ptr : "");

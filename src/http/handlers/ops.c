@@ -1,4 +1,5 @@
-/* ops: what probes, Prometheus and people ask. Everything here is in memory: neither Redis nor the disk is asked. */
+/* ops: what probes, Prometheus and people ask. Everything here is in memory: neither Redis nor the disk is
+ * asked. */
 #include "common.h"
 
 #include "util/json_doc.h"
@@ -33,8 +34,7 @@ void handle_livez(void *arg, struct exchange *x)
     for (unsigned i = 0; i < shared->loop_count; i++)
         turning = turning && now_ms - loop_stamp_ms(shared->loops[i]) <= STALLED_MS;
     struct json_doc *doc = json_doc_create();
-    if (doc)
-        json_node_set_string(json_doc_root(doc), "status", slice_of(turning ? "alive" : "stalled"));
+    if (doc) json_node_set_string(json_doc_root(doc), "status", slice_of(turning ? "alive" : "stalled"));
     reply_doc(x, turning ? 200 : 503, doc);
 }
 
@@ -45,10 +45,8 @@ static const char *mode_of(struct house_shared *shared)
 
 static const char *status_of(struct house_shared *shared)
 {
-    if (atomic_load(&shared->http.draining))
-        return "draining";
-    if (!atomic_load(&shared->ready))
-        return "starting";
+    if (atomic_load(&shared->http.draining)) return "draining";
+    if (!atomic_load(&shared->ready)) return "starting";
     return cache_store_degraded(shared->cache) ? "degraded" : "ready";
 }
 
@@ -68,7 +66,8 @@ static void put_readiness(struct house_shared *shared, struct json_node *root)
     json_node_set_int(root, "journal", (int64_t)stats.pending_entries);
     struct json_node *warnings = json_node_add_array(root, "warnings");
     if (!shared->node)
-        json_array_add_string(warnings, SLICE_LITERAL("embedded mode: nothing is shared with other instances"));
+        json_array_add_string(warnings,
+                              SLICE_LITERAL("embedded mode: nothing is shared with other instances"));
 }
 
 void handle_readyz(void *arg, struct exchange *x)
@@ -76,8 +75,7 @@ void handle_readyz(void *arg, struct exchange *x)
     struct house_shared *shared = ((struct house *)arg)->shared;
     bool ready = atomic_load(&shared->ready) && !atomic_load(&shared->http.draining);
     struct json_doc *doc = json_doc_create();
-    if (doc)
-        put_readiness(shared, json_doc_root(doc));
+    if (doc) put_readiness(shared, json_doc_root(doc));
     reply_doc(x, ready ? 200 : 503, doc);
 }
 

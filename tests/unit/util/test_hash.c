@@ -27,12 +27,12 @@ END_TEST
 START_TEST(alignment_does_not_matter)
 {
     const struct hash_seed seed = {1, 2};
-    char shifted[40];
-    const char *text = "a key of twenty-five byte";
-    uint64_t hash = hash_bytes(&seed, text, 25);
+    static const unsigned char key[25] = {'a', ' ', 'k', 'e', 'y'};
+    unsigned char shifted[sizeof key + 8];
+    uint64_t hash = hash_bytes(&seed, key, sizeof key);
     for (size_t i = 0; i < 8; i++) {
-        memcpy(shifted + i, text, 25);
-        ck_assert_uint_eq(hash_bytes(&seed, shifted + i, 25), hash);
+        memcpy(shifted + i, key, sizeof key);
+        ck_assert_uint_eq(hash_bytes(&seed, shifted + i, sizeof key), hash);
     }
 }
 END_TEST

@@ -1,5 +1,6 @@
-/* listener: out of descriptors (EMFILE) a spare one is spent to accept and close, so that the queue drains instead of spinning. */
-#include "listener.h"
+/* app_listener: out of descriptors (EMFILE) a spare one is spent to accept and close, so that the queue
+ * drains instead of spinning. */
+#include "app_listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +33,7 @@ static bool accept_one(struct listener *l)
     if ((errno == EMFILE || errno == ENFILE) && l->spare_fd >= 0) {
         close(l->spare_fd);
         fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0)
-            close(fd);
+        if (fd >= 0) close(fd);
         l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return fd >= 0;
     }
@@ -51,8 +51,7 @@ static void on_readable(void *arg, int events)
 static struct listener *listener_new(struct loop *loop, int fd, listener_fn *fn, void *arg)
 {
     struct listener *l = calloc(1, sizeof *l);
-    if (!l)
-        return NULL;
+    if (!l) return NULL;
     *l = (struct listener){.fd = fd, .fn = fn, .arg = arg};
     l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     l->io = loop_io_create(loop, fd, LOOP_READ, on_readable, l);
@@ -68,8 +67,7 @@ static struct listener *listener_new(struct loop *loop, int fd, listener_fn *fn,
 static bool split_address(char *text, char **out_host, char **out_port)
 {
     char *colon = strrchr(text, ':');
-    if (!colon || !colon[1])
-        return false;
+    if (!colon || !colon[1]) return false;
     *colon = 0;
     *out_port = colon + 1;
     *out_host = text;
@@ -85,22 +83,21 @@ static int listen_on(const struct addrinfo *info)
 {
     int on = 1;
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
+    if (fd < 0) return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
-        return fd;
+    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
     int kept = errno;
     close(fd);
     errno = kept;
     return -1;
 }
 
-struct listener *listener_open_tcp(struct loop *loop, const char *address, listener_fn *fn, void *arg, char *error,
-                                   size_t error_size)
+struct listener *listener_open_tcp(struct loop *loop, const char *address, listener_fn *fn, void *arg,
+                                   char *error, size_t error_size)
 {
     char text[256], *host, *port;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *list = NULL;
     if (strlen(address) >= sizeof text) {
         snprintf(error, error_size, "address %.64s…: too long", address);
         return NULL;
@@ -119,10 +116,8 @@ struct listener *listener_open_tcp(struct loop *loop, const char *address, liste
     int failure = errno;
     freeaddrinfo(list);
     struct listener *l = fd >= 0 ? listener_new(loop, fd, fn, arg) : NULL;
-    if (l)
-        return l;
-    if (fd >= 0)
-        close(fd);
+    if (l) return l;
+    if (fd >= 0) close(fd);
     snprintf(error, error_size, "cannot listen on %s: %s%s", address, strerror(failure),
              failure == EADDRINUSE ? "; another process has this port: stop it or choose another port" : "");
     return NULL;
@@ -132,13 +127,12 @@ static bool somebody_listens(const struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool yes = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
-    if (fd >= 0)
-        close(fd);
+    if (fd >= 0) close(fd);
     return yes;
 }
 
-struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg, char *error,
-                                    size_t error_size)
+struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
+                                    char *error, size_t error_size)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat st;
@@ -150,7 +144,8 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
     memcpy(address.sun_path, path, strlen(path) + 1);
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
         if (somebody_listens(&address)) {
-            snprintf(error, error_size, "socket %s: another process listens there; stop it or choose another path", path);
+            snprintf(error, error_size,
+                     "socket %s: another process listens there; stop it or choose another path", path);
             return NULL;
         }
         unlink(path);
@@ -159,13 +154,11 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || chmod(path, 0660) != 0 ||
         listen(fd, BACKLOG) != 0) {
         snprintf(error, error_size, "cannot listen on %s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
+        if (fd >= 0) close(fd);
         return NULL;
     }
     struct listener *l = listener_new(loop, fd, fn, arg);
-    if (l && (l->path = strdup(path)))
-        return l;
+    if (l && (l->path = strdup(path))) return l;
     listener_close(&l);
     snprintf(error, error_size, "out of memory");
     return NULL;
@@ -174,16 +167,14 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
 void listener_close(struct listener **listener)
 {
     struct listener *l = *listener;
-    if (!l)
-        return;
+    if (!l) return;
     *listener = NULL;
     while (accept_one(l))
         ;
     loop_io_destroy(&l->io);
     close(l->fd);
     close(l->spare_fd);
-    if (l->path)
-        unlink(l->path);
+    if (l->path) unlink(l->path);
     free(l->path);
     free(l);
 }
