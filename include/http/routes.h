@@ -15,8 +15,9 @@ enum http_route {
 #define HTTP_STATUSES(X)                                                                                     \
     X(200)                                                                                                   \
     X(201)                                                                                                   \
-    X(202) X(204) X(304) X(400) X(401) X(403) X(404) X(405) X(409) X(412) X(413) X(414) X(422) X(431) X(500) \
-        X(503) X(504)
+    X(202)                                                                                                   \
+    X(204) X(304) X(400) X(401) X(403) X(404) X(405) X(409) X(412) X(413) X(414) X(422) X(431) X(500) X(503) \
+        X(504)
 
 enum http_status_index {
 #define X(status) HTTP_STATUS_##status,
