@@ -61,12 +61,21 @@ static void release(struct slot *s)
     s->replay->busy--;
 }
 
+/* A given-up connection may still bring an older write of a key that is in the table: until it is killed
+ * nothing is handed back over it. */
+static bool may_start(const struct cache_replay *r, int64_t now)
+{
+    const struct cache_store *store = r->options.port->store;
+    return !cache_store_degraded(store) && redis_node_quiet(cache_store_options(store)->node) &&
+           now >= r->blocked_until_us;
+}
+
 /* Starts what the rate allows. A slot that settles makes room at once; one that could not go waits for the
  * next tick, so that a refusing pool is not asked in a loop. */
 static void pump(struct cache_replay *r)
 {
     int64_t now = loop_now_us(r->options.port->loop);
-    if (!r->active || now < r->blocked_until_us) return;
+    if (!r->active || !may_start(r, now)) return;
     int64_t step_us = 1000000 / r->rate_per_s > 0 ? 1000000 / r->rate_per_s : 1;
     for (size_t i = 0; i < REPLAY_SLOTS && r->spent_until_us < now; i++)
         if (!r->slots[i].entry) {
@@ -233,14 +242,12 @@ static void on_tick(void *arg)
 {
     struct cache_replay *r = arg;
     struct cache_port *port = r->options.port;
-    struct redis_node *node = cache_store_options(port->store)->node;
     int64_t now = loop_now_us(port->loop);
     struct lru_stats stats;
     lru_stats(cache_store_lru(port->store), &stats);
-    bool may = !cache_store_degraded(port->store) && redis_node_quiet(node) && now >= r->blocked_until_us;
-    if (stats.pending_entries && may && !r->active) begin_backlog(r, stats.pending_entries, now);
+    if (stats.pending_entries && !r->active && may_start(r, now)) begin_backlog(r, stats.pending_entries, now);
     if (!stats.pending_entries && r->active && r->busy == 0) end_backlog(r);
-    if (r->active && may) {
+    if (r->active) {
         if (r->spent_until_us < now - TICK_MS * INT64_C(1000))
             r->spent_until_us = now - TICK_MS * INT64_C(1000); /* what was not used is not saved up */
         pump(r);
