@@ -94,7 +94,8 @@ static void ev_nothing(void *arg)
     (void)arg; /* reading is always on; writing is watched only while a flush was partial */
 }
 
-/* hiredis calls this last thing before it frees the context, whatever ended it. */
+/* hiredis calls this when it is about to free the context, whatever ended it; from 1.0 on before the last
+ * callbacks where the connection broke, so that these cannot go by c->ctx. */
 static void ev_cleanup(void *arg)
 {
     struct conn *c = arg;
@@ -105,15 +106,15 @@ static void ev_cleanup(void *arg)
     c->ctx = NULL;
 }
 
-static size_t unsent(const struct conn *c)
+static size_t unsent(const redisAsyncContext *ctx)
 {
-    return c->ctx && c->ctx->c.obuf ? sdslen(c->ctx->c.obuf) : 0;
+    return ctx->c.obuf ? sdslen(ctx->c.obuf) : 0;
 }
 
 static void watch(struct conn *c)
 {
     bool connecting = !(c->ctx->c.flags & REDIS_CONNECTED);
-    int events = LOOP_READ | (connecting || unsent(c) ? LOOP_WRITE : 0);
+    int events = LOOP_READ | (connecting || unsent(c->ctx) ? LOOP_WRITE : 0);
     if (c->io) loop_io_set(c->io, events);
 }
 
@@ -360,12 +361,12 @@ static void on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
 {
     struct redis_call *call = privdata;
     struct conn *c = ctx->ev.data;
+    if (call->received == call->count) return; /* failed already, by an earlier command of its own */
     if (reply) take_reply(c, call, reply);
     /* Out of step: this very answer may be another request's. */
     if (!reply || c->doomed) {
-        if (call->received == call->count) return; /* failed already, by an earlier command of its own */
         call->received = call->count;
-        bool sent = call->begin < c->appended - unsent(c);
+        bool sent = call->begin < c->appended - unsent(ctx);
         call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
         snprintf(call->error, sizeof call->error, "%s",
                  c->why[0] ? c->why
