@@ -10,6 +10,9 @@
 
 enum { READ_TRIES = 2 };
 
+/* A longer time to live is as good as none, and would overflow. */
+static const int64_t PTTL_MAX = INT64_MAX / 4;
+
 static struct cache_result found(struct lru_hit *hit, enum cache_source source, bool local)
 {
     return (struct cache_result){.status = STATUS_OK, .source = source, .local = local, .entry = hit->entry};
@@ -87,7 +90,7 @@ static void take_value(struct cache_read *read, struct slice value, int64_t pttl
         finish(read, missed(STATUS_FOREIGN_VALUE, false, false));
         return;
     }
-    if (pttl_ms >= 0) meta.expires_ms = clock_wall_ms(options->clock) + pttl_ms;
+    if (pttl_ms >= 0 && pttl_ms < PTTL_MAX) meta.expires_ms = clock_wall_ms(options->clock) + pttl_ms;
     cache_etag(port->sha, value, meta.etag);
     struct lru_entry *entry = lru_fill(options->lru, read->key, value, &meta, &read->token);
     if (!entry)
@@ -102,9 +105,9 @@ static void on_reply(struct redis_call *call)
     struct lru *lru = cache_store_lru(read->port->store);
     bool again = read->tries < READ_TRIES && loop_now_us(read->port->loop) < read->deadline_us;
     bool ok = call->outcome == REDIS_CALL_OK, absent = call->replies[0].integer == -2;
-    /* Another try where the connection died, which says nothing about the next one, or the key came to be
-     * between the commands. */
-    bool retry = call->outcome == REDIS_CALL_IN_DOUBT || (ok && absent && call->replies[1].text.len);
+    /* Another try where the connection died, which says nothing about the next one, or the key came to be or
+     * ceased to be between the commands. */
+    bool retry = call->outcome == REDIS_CALL_IN_DOUBT || (ok && absent == (call->replies[1].text.len > 0));
     if (call->outcome == REDIS_CALL_FOREIGN) {
         finish(read, missed(STATUS_FOREIGN_VALUE, false, false));
     } else if (retry && again) {
