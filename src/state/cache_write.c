@@ -65,9 +65,19 @@ static void acknowledged(struct cache_write *w, bool replaced)
     finish(w, STATUS_OK, replaced, false);
 }
 
-/* Redis does not have it, or may not: kept here until it has been handed back. */
-static void keep(struct cache_write *w)
+static bool fits(struct cache_write *w)
 {
+    return w->kind == CACHE_DELETE || lru_pending_fits(cache_store_lru(w->port->store), w->key, w->value);
+}
+
+/* Redis does not have it, or may not: kept here until it has been handed back. What is too large for that is
+ * answered `otherwise`, and leaves an older write or deletion that is pending where it is. */
+static void keep(struct cache_write *w, enum status otherwise)
+{
+    if (!fits(w)) {
+        finish(w, otherwise, false, true);
+        return;
+    }
     struct lru_meta meta = meta_of(w);
     unsigned flags = LRU_PENDING;
     if (w->kind == CACHE_DELETE) {
@@ -80,8 +90,7 @@ static void keep(struct cache_write *w)
     bool kept = lru_put(cache_store_lru(w->port->store), w->key,
                         w->kind == CACHE_DELETE ? SLICE_NONE : w->value, &meta, flags, &replaced);
     if (!kept)
-        finish(w, STATUS_REDIS_UNAVAILABLE, false,
-               true); /* larger than the table keeps: nothing can be promised */
+        finish(w, otherwise, false, true); /* no memory */
     else if (replaced && w->kind == CACHE_CREATE)
         finish(w, STATUS_PRECONDITION_FAILED, false, true);
     else
@@ -93,7 +102,7 @@ static void not_taken(struct cache_write *w, enum status why)
     if (w->kind == CACHE_CREATE)
         finish(w, why, false, true);
     else
-        keep(w);
+        keep(w, why);
 }
 
 static void on_reply(struct redis_call *call)
@@ -116,7 +125,7 @@ static void on_reply(struct redis_call *call)
         if (w->kind == CACHE_CREATE)
             settle(w);
         else
-            keep(w);
+            keep(w, STATUS_OUTCOME_UNKNOWN);
         return;
     default:
         not_taken(w, STATUS_REDIS_UNAVAILABLE);
@@ -216,9 +225,13 @@ void cache_write_start(struct cache_port *port, struct cache_write *w)
         write_embedded(w);
         return;
     }
-    if (is_pending(port->store, w->key)) {
-        keep(w); /* behind what Redis still has to learn; a create can be judged here, the newest version
-                    being ours */
+    /* Behind what Redis still has to learn; a create can be judged here, the newest version being ours. A
+     * value too large to wait here may pass an older write that can reach Redis by its hand-back only, for
+     * that yields to the later timestamp. */
+    bool may_pass =
+        w->kind == CACHE_PUT && !fits(w) && redis_node_quiet(cache_store_options(port->store)->node);
+    if (!may_pass && is_pending(port->store, w->key)) {
+        keep(w, STATUS_REDIS_UNAVAILABLE);
         return;
     }
     cache_store_redis_key(port->store, w->key, &w->redis_key);

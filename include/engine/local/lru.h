@@ -125,6 +125,10 @@ void lru_touch_slot(struct lru *lru, struct slice key);
 bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct lru_meta *meta,
              unsigned flags, bool *out_replaced);
 
+/* Whether a pending put of it could stay pending: not over an eighth of the budget, nor alone over the
+ * pending one. What could not must not be acknowledged, nor put at the cost of an older pending write. */
+bool lru_pending_fits(const struct lru *lru, struct slice key, struct slice value);
+
 /* --- coherence --- */
 
 /* Redis invalidated the key: OWN and PENDING entries stay, untrusted; others go. Touches the slot. */

@@ -278,6 +278,12 @@ bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct
     return ok;
 }
 
+bool lru_pending_fits(const struct lru *lru, struct slice key, struct slice value)
+{
+    size_t charge = lru_charge_size(lru_block_size(key, value));
+    return charge <= lru->block_max && charge <= lru->pending_bytes_max;
+}
+
 /* --- coherence --- */
 
 void lru_invalidate(struct lru *lru, struct slice key)

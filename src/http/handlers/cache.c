@@ -317,7 +317,7 @@ static const char *why_not_written(const struct cache_write *w)
     case STATUS_REDIS_REFUSED:
         return w->call.error;
     case STATUS_OUTCOME_UNKNOWN:
-        return "the guarded write was sent, and Redis did not say what became of it";
+        return "the write was sent, and Redis did not say what became of it";
     case STATUS_OVERLOADED:
         return "larger than an eighth of local.bytes_max, which the local table does not keep";
     default:
