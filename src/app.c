@@ -199,6 +199,13 @@ static void on_near_live(void *arg)
     atomic_store(&app->shared.near_live, true);
 }
 
+/* A control loop that is late must not make old values pass for fresh: the workers see for themselves. */
+static void on_near_sure(void *arg, int64_t until_us)
+{
+    struct app *app = arg;
+    lru_trust_until(app->shared.lru, until_us / 1000);
+}
+
 static void on_near_lost(void *arg)
 {
     struct app *app = arg;
@@ -367,7 +374,8 @@ static bool build_control(struct app *app)
     struct redis_probe_options probe = {app->loop, s->node, s->log, s->metrics, cell};
     struct redis_tracking_options tracking = {app->loop,    s->node,   cache_store_tracking_prefix(s->cache),
                                               s->log,       cell,      on_near_live,
-                                              on_near_lost, on_change, app};
+                                              on_near_lost, on_change, app,
+                                              on_near_sure};
     app->probe = redis_probe_create(&probe);
     app->tracking = app->config->local_near ? redis_tracking_create(&tracking) : NULL;
     app->replay_pool = open_pool(app, app->loop, (unsigned)app->config->redis_pool_max_connections, cell);

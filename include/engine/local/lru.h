@@ -137,6 +137,9 @@ void lru_invalidate(struct lru *lru, struct slice key);
 void lru_invalidate_all(struct lru *lru);
 /* Tracking is live from now on: a new epoch; only fills begun in it become trusted. */
 void lru_trust_begin(struct lru *lru);
+/* Nothing is trusted past this time (clock_mono_ms) until it is told again: what bounds the age of a trusted
+ * value when the thread that hears of changes is late. Tracking's begin sets no bound. Any order of calls. */
+void lru_trust_until(struct lru *lru, int64_t mono_ms);
 /* Tracking is lost: nothing is trusted any more. One atomic store. */
 void lru_trust_end(struct lru *lru);
 

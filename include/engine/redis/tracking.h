@@ -19,6 +19,9 @@ struct redis_tracking_options {
     void (*on_lost)(void *arg);                     /* not any more */
     void (*on_change)(void *arg, struct slice key); /* the whole key; ptr NULL: all of them (FLUSHALL) */
     void *arg;
+    /* After each heartbeat: what changed until the beat was sent has been told. Unless on_sure comes again by
+     * `until_us` (loop_now_us), nothing is known. May be NULL. */
+    void (*on_sure)(void *arg, int64_t until_us);
 };
 
 struct redis_tracking *redis_tracking_create(const struct redis_tracking_options *options);

@@ -100,7 +100,9 @@ static bool is_of_epoch(uint64_t trust, uint64_t epoch)
 static bool is_trusted(struct lru *lru, uint64_t trust)
 {
     if (!is_of_epoch(trust, atomic_load(&lru->live))) return false;
-    uint64_t age = ((uint64_t)clock_mono_ms(lru->clock) - (trust >> LRU_EPOCH_BITS)) & filled_mask;
+    int64_t now_ms = clock_mono_ms(lru->clock);
+    if (now_ms > atomic_load_explicit(&lru->live_until_ms, memory_order_relaxed)) return false;
+    uint64_t age = ((uint64_t)now_ms - (trust >> LRU_EPOCH_BITS)) & filled_mask;
     return age < (uint64_t)lru->near_ttl_ms;
 }
 
@@ -111,8 +113,14 @@ static uint64_t epoch_next(struct lru *lru)
     return next;
 }
 
+void lru_trust_until(struct lru *lru, int64_t mono_ms)
+{
+    atomic_store_explicit(&lru->live_until_ms, mono_ms, memory_order_relaxed);
+}
+
 void lru_trust_begin(struct lru *lru)
 {
+    lru_trust_until(lru, INT64_MAX);
     atomic_store(&lru->live, epoch_next(lru));
 }
 

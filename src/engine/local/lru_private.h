@@ -96,6 +96,7 @@ struct lru {
     alignas(64) _Atomic size_t bytes;
     _Atomic uint64_t too_large;
     alignas(64) _Atomic uint64_t live; /* the epoch; 0: tracking is not live */
+    _Atomic int64_t live_until_ms;     /* nothing is trusted past it */
     _Atomic uint64_t generation;       /* the last epoch */
     _Atomic uint32_t flushes;          /* counts in every slot's stamp at once */
     alignas(64) pthread_mutex_t pending_lock;

@@ -18,6 +18,7 @@ struct redis_tracking {
     struct conn *conn;
     bool live, awaiting_beat, refused, closing;
     char client_id[24];
+    int64_t beat_us; /* when the heartbeat was sent */
     struct loop_timer timer;
     struct redis_call call;
     struct redis_command command;
@@ -34,10 +35,15 @@ static void on_beat(struct redis_tracking *t)
 {
     t->awaiting_beat = false;
     later(t, BEAT_MS);
-    if (t->live) return;
+    bool begins = !t->live;
     t->live = true;
+    if (begins) t->options.on_live(t->options.arg);
+    /* The next beat is sent in BEAT_MS and confirmed within the time-out, or this connection is given up. */
+    int64_t timeout_ms = redis_node_options(t->options.node)->command_timeout_ms;
+    if (t->options.on_sure)
+        t->options.on_sure(t->options.arg, t->beat_us + (BEAT_MS + 2 * timeout_ms) * 1000);
+    if (!begins) return;
     LOG(t->options.log, LOG_INFO, "near cache live", LOG_S("redis", redis_node_name(t->options.node)));
-    t->options.on_live(t->options.arg);
 }
 
 static void on_changed(struct redis_tracking *t, const struct redis_reply *keys)
@@ -66,6 +72,7 @@ static void on_message(void *arg, const struct redis_reply *message)
 static void beat(struct redis_tracking *t)
 {
     t->awaiting_beat = true;
+    t->beat_us = loop_now_us(t->options.loop);
     conn_subscribe(t->conn, CHANNEL, on_message, t);
     later(t, redis_node_options(t->options.node)->command_timeout_ms);
 }
