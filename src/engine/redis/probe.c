@@ -131,12 +131,18 @@ static void on_closed(void *arg, const char *why)
     later(p, CONNECT_MS / 2 + (int64_t)random_below(CONNECT_MS / 2));
 }
 
-static void connect_now(struct redis_probe *p)
+/* Not only before connecting: Redis lets a connection live on whose password has changed, and ours may be the
+ * last one that does. */
+static void reread_password(struct redis_probe *p)
 {
     char error[256];
     if (redis_node_password_refused(p->options.node) &&
         !redis_node_reload_password(p->options.node, error, sizeof error))
         LOG(p->options.log, LOG_ERROR, "password file unreadable", LOG_S("error", error));
+}
+
+static void connect_now(struct redis_probe *p)
+{
     struct conn_options options = {.group = p->group,
                                    .node = p->options.node,
                                    .log = p->options.log,
@@ -149,6 +155,7 @@ static void connect_now(struct redis_probe *p)
 static void on_timer(void *arg)
 {
     struct redis_probe *p = arg;
+    reread_password(p);
     if (!p->conn) {
         connect_now(p);
         return;
