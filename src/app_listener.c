@@ -27,6 +27,7 @@ static bool accept_one(struct listener *l)
 {
     int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+        if (l->spare_fd < 0) l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* another took it */
         l->fn(l->arg, fd);
         return true;
     }
