@@ -38,6 +38,9 @@ bool cache_store_embedded(const struct cache_store *store);
 bool cache_store_degraded(const struct cache_store *store);
 /* Wall clock shared with other daemons (Redis's), for timestamps and ages. */
 int64_t cache_store_wall_ms(const struct cache_store *store);
+/* The same, for a write that begins now: never less than any before, though clocks step back. Writes of one
+ * key are ordered by it, and the later one must not seem the older. Any thread. */
+int64_t cache_store_stamp_ms(struct cache_store *store);
 struct lru *cache_store_lru(struct cache_store *store);
 const struct cache_store_options *cache_store_options(const struct cache_store *store);
 

@@ -377,10 +377,12 @@ void loop_resolve_cancel(struct loop_resolve **resolve)
     struct loop_resolve *r = *resolve;
     if (!r) return;
     *resolve = NULL;
-    if (r->done)
+    if (r->done) {
         free(r);
-    else
-        r->fn = NULL; /* freed when it comes back */
+    } else {
+        r->fn = NULL; /* freed when it comes back: soon, unless a thread of libuv's has begun it */
+        (void)uv_cancel((uv_req_t *)&r->request);
+    }
 }
 
 /* --- signals --- */

@@ -245,7 +245,8 @@ static void on_tick(void *arg)
     int64_t now = loop_now_us(port->loop);
     struct lru_stats stats;
     lru_stats(cache_store_lru(port->store), &stats);
-    if (stats.pending_entries && !r->active && may_start(r, now)) begin_backlog(r, stats.pending_entries, now);
+    if (stats.pending_entries && !r->active && may_start(r, now))
+        begin_backlog(r, stats.pending_entries, now);
     if (!stats.pending_entries && r->active && r->busy == 0) end_backlog(r);
     if (r->active) {
         if (r->spent_until_us < now - TICK_MS * INT64_C(1000))

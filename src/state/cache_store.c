@@ -8,7 +8,8 @@ const char *const cache_source_names[CACHE_SOURCE_COUNT] = {"near", "redis", "lo
 
 struct cache_store {
     struct cache_store_options options;
-    char *prefix; /* "phoenix:cache:" */
+    char *prefix;             /* "phoenix:cache:" */
+    _Atomic int64_t stamp_ms; /* the latest given out */
 };
 
 struct cache_store *cache_store_create(const struct cache_store_options *options)
@@ -45,6 +46,14 @@ int64_t cache_store_wall_ms(const struct cache_store *store)
 {
     return store->options.node ? redis_node_wall_ms(store->options.node)
                                : clock_wall_ms(store->options.clock);
+}
+
+int64_t cache_store_stamp_ms(struct cache_store *store)
+{
+    int64_t now = cache_store_wall_ms(store), last = atomic_load(&store->stamp_ms);
+    while (last < now && !atomic_compare_exchange_weak(&store->stamp_ms, &last, now))
+        ;
+    return last < now ? now : last;
 }
 
 struct lru *cache_store_lru(struct cache_store *store)

@@ -193,8 +193,14 @@ static void write_embedded(struct cache_write *w)
 {
     struct lru *lru = cache_store_lru(w->port->store);
     if (w->kind == CACHE_DELETE) {
-        struct lru_token token = lru_fill_begin(lru, w->key);
-        lru_fill_absent(lru, w->key, &token);
+        /* Once more where a write of this or another key of its slot came between. */
+        struct lru_hit hit;
+        do {
+            struct lru_token token = lru_fill_begin(lru, w->key);
+            lru_fill_absent(lru, w->key, &token);
+            if (!lru_get(lru, w->key, &hit)) break;
+            lru_release(hit.entry);
+        } while (true);
         finish(w, STATUS_OK, false, true);
         return;
     }

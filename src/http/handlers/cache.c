@@ -352,7 +352,7 @@ static struct write_op *new_write(struct house *house, struct exchange *x, enum 
     memcpy(op->key, key.ptr, key.len);
     op->write = (struct cache_write){.kind = kind,
                                      .key = {op->key, key.len},
-                                     .stamp_ms = cache_store_wall_ms(house->shared->cache),
+                                     .stamp_ms = cache_store_stamp_ms(house->shared->cache),
                                      .deadline_us = exchange_deadline_us(x),
                                      .done = on_written,
                                      .arg = op};
