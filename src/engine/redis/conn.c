@@ -488,16 +488,19 @@ static void on_killed(struct redis_call *call)
 {
     struct conn *c = call->arg;
     /* "No such client" is success: it is gone. */
-    bool answered = call->outcome == REDIS_CALL_OK ||
-                    (call->outcome == REDIS_CALL_REFUSED && strncmp(call->error, "ERR", 3) == 0);
+    bool answered = call->outcome == REDIS_CALL_OK || call->outcome == REDIS_CALL_REFUSED;
     if (!answered && c->state == CONN_READY) {
-        c->killing = false; /* refused: the connection itself is well */
+        c->killing = false; /* Redis cannot serve now; the connection itself is well */
         return;
     }
     if (!answered) {
         greeting_failed(c, call);
         return;
     }
+    /* A user that may not kill: to insist would keep us from Redis until it restarts. */
+    if (call->outcome == REDIS_CALL_REFUSED && strncmp(call->error, "ERR", 3) != 0)
+        LOG(c->options.log, LOG_WARN, "cannot end an old connection; a late write may still land",
+            LOG_S("redis", redis_node_name(c->options.node)), LOG_S("error", call->error));
     redis_node_absolve(c->options.node, c->kills, call->count);
     greet_kill(c);
 }
