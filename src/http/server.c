@@ -132,10 +132,10 @@ void server_destroy(struct server **ref)
     if (!s) return;
     if (s->hook) {
         /* MHD cannot be stopped with suspended connections. Their handlers' loops no longer turn, so nobody
-         * else answers. */
+         * else answers. What these had sent may have been done: "overloaded" would deny it. */
         for (struct exchange *x = s->connections; x; x = x->next)
             if (x->phase == PHASE_SUSPENDED)
-                exchange_problem(x, STATUS_OVERLOADED, "the daemon is stopping", 1000, NULL, 0);
+                exchange_problem(x, STATUS_OUTCOME_UNKNOWN, "the daemon is stopping", -1, NULL, 0);
         (void)on_turn(s);
         loop_hook_remove(&s->hook);
     }
