@@ -107,10 +107,10 @@ static void on_reply(struct redis_call *call)
         ask(read); /* the connection died, which says nothing about the next one */
     } else if (call->outcome != REDIS_CALL_OK) {
         finish(read, from_table(read->port->store, read->key));
+    } else if ((call->replies[0].integer != -2) != (call->replies[1].text.len != 0) && again) {
+        ask(read); /* it came or went between the two commands (or is empty, as no value of ours) */
     } else if (call->replies[0].integer != -2) {
         take_value(read, call->replies[1].text, call->replies[0].integer);
-    } else if (call->replies[1].text.len && again) {
-        ask(read); /* it came to be between the two commands */
     } else {
         lru_fill_absent(lru, read->key, &read->token);
         finish(read, missed(STATUS_NOT_FOUND, false, false));
