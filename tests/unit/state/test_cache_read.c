@@ -218,16 +218,17 @@ END_TEST
 
 static struct fake_verdict refuse(void *arg, const struct fake_command *c)
 {
-    return (struct fake_verdict){.reply = fake_command_is(c, "GETRANGE") ? arg : NULL};
+    const char *const *reply = arg;
+    return (struct fake_verdict){.reply = fake_command_is(c, "GETRANGE") ? *reply : NULL};
 }
 
 START_TEST(a_refusal_falls_back_to_the_table_without_repeating)
 {
-    static const char *const ERRORS[] = {"-LOADING Redis is loading\r\n", "-NOPERM no\r\n", "-OOM no\r\n"};
+    static const char *ERRORS[] = {"-LOADING Redis is loading\r\n", "-NOPERM no\r\n", "-OOM no\r\n"};
     put_direct("k", "1");
     ck_assert_str_eq(read_now(&f, "k", 0), "redis 1");
     for (size_t i = 0; i < 3; i++) {
-        fake_redis_script(f.fake, refuse, (void *)(uintptr_t)ERRORS[i]);
+        fake_redis_script(f.fake, refuse, &ERRORS[i]);
         ck_assert_str_eq(read_now(&f, "k", 0), "stale 1 local");
         ck_assert_str_eq(read_now(&f, "none", 0), "miss not_found unavailable local");
     }

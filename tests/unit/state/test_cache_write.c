@@ -87,8 +87,9 @@ END_TEST
 
 static struct fake_verdict refuse(void *arg, const struct fake_command *c)
 {
+    const char *const *reply = arg;
     bool write = fake_command_is(c, "EVALSHA") || fake_command_is(c, "EVAL") || fake_command_is(c, "DEL");
-    return (struct fake_verdict){.reply = write ? arg : NULL};
+    return (struct fake_verdict){.reply = write ? *reply : NULL};
 }
 
 static const struct {
@@ -100,11 +101,13 @@ static const struct {
 
 START_TEST(what_redis_does_not_take_is_kept_and_a_create_is_told_so)
 {
-    fake_redis_script(f.fake, refuse, (void *)(uintptr_t)REFUSALS[_i].error);
+    const char *reply = REFUSALS[_i].error;
+    fake_redis_script(f.fake, refuse, &reply);
     ck_assert_str_eq(write_now(&f, CACHE_CREATE, "c", a, STAMP_AT(1)), REFUSALS[_i].create);
     ck_assert_str_eq(write_now(&f, CACHE_PUT, "k", a, STAMP_AT(1)), "ok local");
     ck_assert_str_eq(write_now(&f, CACHE_DELETE, "d", NULL, wall_ms()), "ok local");
     ck_assert_uint_eq(pending(&f), 2);
+    fake_redis_script(f.fake, NULL, NULL);
 }
 END_TEST
 

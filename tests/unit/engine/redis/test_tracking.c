@@ -116,7 +116,7 @@ START_TEST(the_heartbeat_keeps_a_quiet_connection)
 {
     RUN_UNTIL(&f.on, live == 1);
     for (unsigned beats = 2; beats < 5; beats++) {
-        f.on.ahead_us += 1001 * 1000;
+        f.on.ahead_us += INT64_C(1001000);
         RUN_UNTIL(&f.on, redis_saw(&f, "1 SUBSCRIBE") == beats);
         for (int i = 0; i < 5; i++)
             loop_fixture_turn(&f.on);
@@ -140,7 +140,7 @@ START_TEST(a_silent_connection_is_lost_when_its_beat_is_not_answered)
     f.script = maybe_silent;
     RUN_UNTIL(&f.on, live == 1);
     silent = true;
-    f.on.ahead_us += 1001 * 1000;
+    f.on.ahead_us += INT64_C(1001000);
     RUN_UNTIL(&f.on, redis_saw(&f, "1 SUBSCRIBE") == 2);
     ck_assert_uint_eq(lost, 0);
     f.on.ahead_us += test_ms(251) * 1000;
@@ -160,7 +160,7 @@ START_TEST(a_refusal_is_tried_again_later)
 {
     f.script = refuse;
     RUN_UNTIL(&f.on, redis_saw(&f, "1 CLIENT TRACKING") && f.peers[0].fd < 0);
-    f.on.ahead_us += 1000 * 1000;
+    f.on.ahead_us += INT64_C(1000000);
     for (int i = 0; i < 20; i++)
         loop_fixture_turn(&f.on);
     ck_assert_uint_eq(f.accepted, 1);
