@@ -200,8 +200,7 @@ START_TEST(a_whole_body_of_brackets_is_refused_at_once)
 }
 END_TEST
 
-/* --- slow senders
- * ---------------------------------------------------------------------------------------------- */
+/* --- slow senders --- */
 
 static void keep_reading(struct load_thread *t)
 {
@@ -257,9 +256,10 @@ START_TEST(idle_connections_are_closed)
 }
 END_TEST
 
+/* libmicrohttpd may miss an end that came with the data: the request timeout then closes the connection */
 START_TEST(a_client_that_leaves_in_the_middle_leaves_nothing_behind)
 {
-    struct stage s = stage_open(BACKEND_REDIS, NULL);
+    struct stage s = stage_open(BACKEND_REDIS, (const char *[]){"PHOENIX_HTTP_REQUEST_TIMEOUT_MS=500", NULL});
     for (int i = 0; i < 50; i++) {
         struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
         raw_http_send(
