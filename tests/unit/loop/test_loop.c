@@ -380,11 +380,16 @@ static void on_resolved(void *arg, int error, const struct sockaddr *address, so
     FORMAT(n.text, "%s|%s", host, port);
 }
 
-static void resolve(const char *host, int port)
+static void resolve_nth(const char *host, int port, unsigned which)
 {
-    n.r = loop_resolve(f.loop, host, port, on_resolved, NULL);
+    n.r = loop_resolve(f.loop, host, port, which, on_resolved, NULL);
     ck_assert_ptr_nonnull(n.r);
     ck_assert_uint_eq(n.calls, 0); /* never from inside */
+}
+
+static void resolve(const char *host, int port)
+{
+    resolve_nth(host, port, 0);
 }
 
 START_TEST(literals_of_both_families_resolve)
@@ -409,6 +414,18 @@ START_TEST(a_name_resolves_off_the_loop)
     ck_assert_int_eq(n.error, 0);
     ck_assert_ptr_nonnull(strstr(n.text, "1|80"));
     loop_resolve_cancel(&n.r);
+}
+END_TEST
+
+START_TEST(the_addresses_of_a_name_are_taken_in_turn)
+{
+    for (unsigned which = 0; which < 7; which++) {
+        n.calls = 0;
+        resolve_nth("localhost", 80, which);
+        RUN_UNTIL(&f, n.calls == 1);
+        ck_assert_int_eq(n.error, 0);
+        loop_resolve_cancel(&n.r);
+    }
 }
 END_TEST
 
@@ -498,6 +515,7 @@ int main(void)
     tcase_add_test(c, a_watcher_may_be_destroyed_by_its_own_callback);
     tcase_add_test(c, literals_of_both_families_resolve);
     tcase_add_test(c, a_name_resolves_off_the_loop);
+    tcase_add_test(c, the_addresses_of_a_name_are_taken_in_turn);
     tcase_add_test(c, a_name_that_cannot_be_is_an_error);
     tcase_add_test(c, a_cancelled_look_up_never_calls_back);
     tcase_add_test(c, a_signal_runs_its_callback_on_the_loop);
