@@ -422,7 +422,7 @@ static void send_call(struct conn *c, struct redis_call *call)
         c->appended += scratch->len;
     }
     call->bytes = c->appended - call->begin;
-    if (scratch->cap > 64 * 1024) buf_deinit(scratch);
+    if (scratch->cap > 65536) buf_deinit(scratch);
     if (c->options.queued_bytes)
         atomic_fetch_add_explicit(c->options.queued_bytes, call->bytes, memory_order_relaxed);
     make_dirty(c);
