@@ -465,10 +465,13 @@ void loop_stop(struct loop *loop)
     if (!loop_post(loop, stop_now, loop)) abort(); /* a loop that cannot be stopped cannot be joined */
 }
 
-static void close_own(uv_handle_t *handle, void *arg)
+static void close_left(uv_handle_t *handle, void *arg)
 {
     (void)arg;
-    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+    if (uv_is_closing(handle)) return;
+    /* Watchers and signals that their owner left behind live in blocks of their own. */
+    bool block = handle->type == UV_POLL || handle->type == UV_SIGNAL;
+    uv_close(handle, block ? on_io_closed : NULL);
 }
 
 void loop_destroy(struct loop **loop_ptr)
@@ -476,10 +479,12 @@ void loop_destroy(struct loop **loop_ptr)
     struct loop *loop = *loop_ptr;
     if (!loop) return;
     *loop_ptr = NULL;
+    while (loop->post_head)
+        on_async(
+            &loop->async); /* what was posted last still runs, and what that posts: a post may own memory */
     for (size_t i = 0; i < HOOKS_MAX; i++)
         free(loop->hooks[i]);
-    on_async(&loop->async); /* what was posted last still runs: a post may own memory */
-    uv_walk(&loop->uv, close_own, NULL);
+    uv_walk(&loop->uv, close_left, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&loop->uv);
     assert(rc == 0);

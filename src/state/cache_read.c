@@ -105,9 +105,10 @@ static void on_reply(struct redis_call *call)
     struct lru *lru = cache_store_lru(read->port->store);
     bool again = read->tries < READ_TRIES && loop_now_us(read->port->loop) < read->deadline_us;
     bool ok = call->outcome == REDIS_CALL_OK, absent = call->replies[0].integer == -2;
-    /* Another try where the connection died, which says nothing about the next one, or the key came to be or
-     * ceased to be between the commands. */
-    bool retry = call->outcome == REDIS_CALL_IN_DOUBT || (ok && absent == (call->replies[1].text.len > 0));
+    bool empty = call->replies[1].text.len == 0;
+    /* Another try where the connection died, which says nothing about the next one, or the key came or went
+     * between the commands (or is empty, as no value of ours). */
+    bool retry = call->outcome == REDIS_CALL_IN_DOUBT || (ok && absent != empty);
     if (call->outcome == REDIS_CALL_FOREIGN) {
         finish(read, missed(STATUS_FOREIGN_VALUE, false, false));
     } else if (retry && again) {

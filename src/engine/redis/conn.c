@@ -44,6 +44,7 @@ struct conn {
     struct loop_timer timer; /* greeting deadline, then the calls' deadlines */
     struct conn *next_dirty;
     bool is_dirty;
+    bool writing;   /* inside redisAsyncHandleWrite */
     int depth;      /* inside hiredis or a callback of ours: settle later */
     bool finishing; /* settle is running */
     bool doomed;    /* to be ended when depth is 0 */
@@ -86,7 +87,10 @@ static void make_dirty(struct conn *c)
 
 static void ev_add_write(void *arg)
 {
-    make_dirty(arg);
+    struct conn *c = arg;
+    /* A partial write ends with this call too; the rest waits until the socket is writable (watch), not for
+     * the flush that is running, which would never end. */
+    if (!c->writing) make_dirty(c);
 }
 
 static void ev_nothing(void *arg)
@@ -118,6 +122,13 @@ static void watch(struct conn *c)
     if (c->io) loop_io_set(c->io, events);
 }
 
+static void write_out(struct conn *c)
+{
+    c->writing = true;
+    redisAsyncHandleWrite(c->ctx);
+    c->writing = false;
+}
+
 static bool flush_dirty(void *arg)
 {
     struct conn_group *group = arg;
@@ -128,7 +139,7 @@ static bool flush_dirty(void *arg)
         c->is_dirty = false;
         if (!c->ctx) continue;
         c->depth++;
-        if (c->ctx->c.flags & REDIS_CONNECTED) redisAsyncHandleWrite(c->ctx);
+        if (c->ctx->c.flags & REDIS_CONNECTED) write_out(c);
         if (c->ctx) watch(c);
         c->depth--;
         settle(c);
@@ -140,7 +151,7 @@ static void on_io(void *arg, int events)
 {
     struct conn *c = arg;
     c->depth++;
-    if (events & LOOP_WRITE) redisAsyncHandleWrite(c->ctx);
+    if (events & LOOP_WRITE) write_out(c);
     if (c->ctx && (events & LOOP_READ)) redisAsyncHandleRead(c->ctx);
     if (c->ctx) watch(c);
     c->depth--;
@@ -362,7 +373,7 @@ static void on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
     struct redis_call *call = privdata;
     struct conn *c = ctx->ev.data;
     if (call->received == call->count) return; /* failed already, by an earlier command of its own */
-    if (reply) take_reply(c, call, reply);
+    if (reply && !c->doomed) take_reply(c, call, reply);
     /* Out of step: this very answer may be another request's. */
     if (!reply || c->doomed) {
         call->received = call->count;
@@ -413,7 +424,7 @@ static void send_call(struct conn *c, struct redis_call *call)
         c->appended += scratch->len;
     }
     call->bytes = c->appended - call->begin;
-    if (scratch->cap > 64 * 1024) buf_deinit(scratch);
+    if (scratch->cap > 65536) buf_deinit(scratch);
     if (c->options.queued_bytes)
         atomic_fetch_add_explicit(c->options.queued_bytes, call->bytes, memory_order_relaxed);
     make_dirty(c);

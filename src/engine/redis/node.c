@@ -106,7 +106,7 @@ static bool read_password(const char *path, char *out, size_t size, char *error,
         return false;
     }
     size_t len = fread(out, 1, size - 1, file);
-    bool whole = !ferror(file) && feof(file);
+    bool whole = fgetc(file) == EOF && !ferror(file);
     fclose(file);
     while (len && (out[len - 1] == '\n' || out[len - 1] == '\r'))
         len--;

@@ -30,6 +30,7 @@ struct redis_pool {
     unsigned opening;
     _Atomic unsigned ready;
     struct redis_call *waiting, **waiting_tail;
+    unsigned waiting_count;
     struct loop_timer waiting_timer; /* the waiting calls' deadlines */
     struct loop_timer tick;
     int64_t backoff_ms;
@@ -44,6 +45,7 @@ static void drain_waiting(struct redis_pool *p, struct conn *conn)
     while (p->waiting) {
         struct redis_call *call = p->waiting;
         p->waiting = call->next;
+        p->waiting_count--;
         if (!p->waiting) p->waiting_tail = &p->waiting;
         conn_submit(conn, call);
     }
@@ -61,6 +63,7 @@ static void fail_waiting(struct redis_pool *p, int64_t due_us, const char *why)
             continue;
         }
         *at = call->next;
+        p->waiting_count--;
         call->next = NULL;
         *tail = call;
         tail = &call->next;
@@ -244,7 +247,9 @@ bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
         conn_submit(m->conn, call);
         return true;
     }
-    if (p->opening == 0) return false;
+    /* They will all be on the connection that comes. */
+    if (p->opening == 0 || p->waiting_count >= p->options.inflight_max) return false;
+    p->waiting_count++;
     call->next = NULL;
     *p->waiting_tail = call;
     p->waiting_tail = &call->next;

@@ -64,6 +64,14 @@ static bool take_credentials(struct slice *rest, struct redis_url *out)
     return true;
 }
 
+/* No name or address holds these; mostly it is a list or a query that belongs to another kind of URL. */
+static bool host_is_plain(struct slice host)
+{
+    for (size_t i = 0; i < host.len; i++)
+        if ((unsigned char)host.ptr[i] <= ' ' || strchr(",?#", host.ptr[i])) return false;
+    return true;
+}
+
 static bool parse_tcp(struct slice rest, struct redis_url *out, char *error, size_t size)
 {
     const char *slash = memchr(rest.ptr, '/', rest.len);
@@ -91,6 +99,8 @@ static bool parse_tcp(struct slice rest, struct redis_url *out, char *error, siz
         }
     }
     if (host.len == 0) return fail(error, size, "no host (redis://host:6379)");
+    if (!host_is_plain(host))
+        return fail(error, size, "the host is one name or address, and no query follows");
     out->port = 6379;
     if (port.ptr && (!take_number(port, 65535, &out->port) || out->port == 0))
         return fail(error, size, "the port is a number from 1 to 65535");
