@@ -39,19 +39,18 @@ static void answer_miss(struct exchange *x, const struct cache_result *result, c
     const struct http_field fields[] = {{"Cache-Status", result->unavailable
                                                              ? "phoenix-cached; fwd=miss; detail=unavailable"
                                                              : "phoenix-cached; fwd=miss"},
-                                        {"Phoenix-Backend", backend_of(result->local)},
-                                        {"Cache-Control", "no-cache"}};
-    exchange_problem(x, result->status, detail, -1, fields, 3);
+                                        {"Phoenix-Backend", backend_of(result->local)}};
+    exchange_problem(x, result->status, detail, -1, fields, 2);
 }
 
 static void hex16(const unsigned char bytes[16], char out[33])
 {
     static const char DIGITS[] = "0123456789abcdef";
     for (int i = 0; i < 16; i++) {
-        out[2 * i] = DIGITS[bytes[i] >> 4];
-        out[2 * i + 1] = DIGITS[bytes[i] & 15];
+        *out++ = DIGITS[bytes[i] >> 4];
+        *out++ = DIGITS[bytes[i] & 15];
     }
-    out[32] = 0;
+    *out = 0;
 }
 
 /* Appends a number to a literal start; cheaper than a format on the path that every hit takes. */
