@@ -94,8 +94,8 @@ START_TEST(huge_headers_are_431_or_closed)
     size_t len = 100000;
     char *text = must_alloc(len + 1);
     memset(text, 'a', len);
-    memcpy(text, "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ", 41);
-    memcpy(text + len - 4, "\r\n\r\n", 4);
+    paste(text, "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ");
+    paste(text + len - 4, "\r\n\r\n");
     struct raw_http w = raw_http_tcp((uint16_t)daemon_port(s.d));
     (void)raw_http_send_bytes(&w, text, len);
     int status = raw_status(&w, NULL);
@@ -126,7 +126,7 @@ START_TEST(ids_with_other_characters_are_400)
     }
     FORMAT(path, "/cache/%0257d", 1);
     EXPECT_STATUS(http_send(s.h, "PUT", path, "{\"response\":1}"), 400);
-    ck_assert_int_eq(resp_integer(s.r, "DBSIZE", NULL), 0);
+    ck_assert_int_eq(resp_integer(s.r, "DBSIZE"), 0);
     FORMAT(path, "/cache/%0256d", 1);
     EXPECT_STATUS(http_send(s.h, "PUT", path, "{\"response\":1}"), 201);
     EXPECT_STATUS(http_send(s.h, "PUT", "/cache/%61%3A%40-_.", "{\"response\":1}"), 201);
@@ -164,12 +164,12 @@ START_TEST(invalid_json_is_named_by_line_and_column)
 }
 END_TEST
 
-static void nested(char *out, size_t size, int depth)
+static void nested(char *out, size_t size, size_t depth)
 {
     size_t n = strlen(format(out, size, "{\"response\":"));
-    memset(out + n, '[', (size_t)depth);
-    memset(out + n + depth, ']', (size_t)depth);
-    format(out + n + 2 * depth, size - n - 2 * (size_t)depth, "}");
+    memset(out + n, '[', depth);
+    memset(out + n + depth, ']', depth);
+    format(out + n + 2 * depth, size - n - 2 * depth, "}");
 }
 
 START_TEST(nesting_over_128_is_422)

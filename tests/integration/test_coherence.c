@@ -77,7 +77,7 @@ START_TEST(a_value_changed_by_another_client_is_not_served_from_the_table)
             expect_change(others[i], "/cache/k", i == 0 ? old : new, new);
         FORMAT(old, "%d", round);
     }
-    ck_assert_int_eq(resp_integer(s.r, "DEL", "phoenix:cache:k", NULL), 1);
+    ck_assert_int_eq(resp_integer(s.r, "DEL", "phoenix:cache:k"), 1);
     WAIT_FOR(http_get(others[0], "/cache/k")->status == 404, 3000);
     for (int i = 0; i < 30; i++)
         EXPECT_STATUS(http_get(others[i % 3], "/cache/k"), 404);
@@ -183,7 +183,7 @@ static void race_begin(struct race *x, int round)
 
 static long long keyspace_hits(struct resp_client *r)
 {
-    const char *at = strstr(resp_text(r, "INFO", "stats", NULL), "keyspace_hits:");
+    const char *at = strstr(resp_text(r, "INFO", "stats"), "keyspace_hits:");
     ck_assert_ptr_nonnull(at);
     return strtoll(at + strlen("keyspace_hits:"), NULL, 10);
 }
@@ -264,7 +264,7 @@ START_TEST(a_fill_begun_before_tracking_was_lost_is_not_trusted)
     race_open(&x);
     race_begin(&x, 0);
     struct raw_http w = begin_held_read(&x);
-    ck_assert_int_ge(resp_integer(x.r, "CLIENT", "KILL", "TYPE", "pubsub", NULL), 1);
+    ck_assert_int_ge(resp_integer(x.r, "CLIENT", "KILL", "TYPE", "pubsub"), 1);
     put_value(x.r, x.key, "\"new\""); /* nobody hears of it */
     WAIT_FOR(daemon_log_has(x.d, "near cache lost"), 5000);
     end_held_read(&x, &w);
@@ -290,7 +290,7 @@ START_TEST(when_the_invalidation_connection_dies_reads_go_to_redis_at_once)
     put_value(x.r, "k", "\"old\"");
     WAIT_FOR(reads_near(x.h, "/cache/k"), 5000);
     fake_redis_script(x.f, refuse_tracking, NULL); /* it shall not come back yet */
-    ck_assert_int_ge(resp_integer(x.r, "CLIENT", "KILL", "TYPE", "pubsub", NULL), 1);
+    ck_assert_int_ge(resp_integer(x.r, "CLIENT", "KILL", "TYPE", "pubsub"), 1);
     put_value(x.r, "k", "\"new\"");
     WAIT_FOR(daemon_metric(x.d, "phoenix_near_live") == 0, 3000);
     for (int i = 0; i < 20; i++) {
@@ -318,7 +318,7 @@ START_TEST(flushall_empties_the_table_too)
         put_value(s.r, FORMAT(key, "k%d", i), "1");
         WAIT_FOR(reads_near(s.h, FORMAT(path, "/cache/k%d", i)), 5000);
     }
-    ck_assert_str_eq(resp_text(s.r, "FLUSHALL", NULL), "OK");
+    ck_assert_str_eq(resp_text(s.r, "FLUSHALL"), "OK");
     for (int i = 0; i < 20; i++)
         WAIT_FOR(http_get(s.h, FORMAT(path, "/cache/k%d", i))->status == 404, 3000);
     stage_close(&s);

@@ -258,6 +258,7 @@ END_TEST
 START_TEST(logs_are_json_when_asked)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.env = ARGS("PHOENIX_LOG_FORMAT=json")});
+    WAIT_FOR(daemon_log_has(d, "ready"), 3000);
     char *log = daemon_log(d);
     ck_assert_msg(log[0] == '{' && strstr(log, "\"level\":\"info\""), "%s", log);
     free(log);

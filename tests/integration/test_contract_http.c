@@ -59,7 +59,7 @@ START_TEST(a_body_over_the_limit_is_413_whether_its_length_is_told_or_not)
     expect_problem(s.h, http_request(s.h, "PUT", "/cache/k", NULL, body, len), 413, "too_large");
     expect_problem(s.h, http_request(s.h, "PUT", "/cache/k", "Transfer-Encoding: chunked", body, len), 413,
                    "too_large");
-    memcpy(body, "{\"response\":1}", 14);
+    paste(body, "{\"response\":1}");
     EXPECT_STATUS(http_request(s.h, "PUT", "/cache/k", NULL, body, 16384), 201);
     EXPECT_STATUS(http_request(s.h, "PUT", "/cache/k", "Transfer-Encoding: chunked", body, 16384), 200);
     free(body);
@@ -83,7 +83,7 @@ START_TEST(a_long_url_is_414_and_many_headers_431)
     struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
     char *path = must_alloc(5001);
     memset(path, 'a', 5000);
-    memcpy(path, "/cache/", 7);
+    paste(path, "/cache/");
     expect_problem(s.h, http_get(s.h, path), 414, "uri_too_long");
     free(path);
     char headers[1024] = "";
@@ -184,7 +184,7 @@ START_TEST(the_request_id_is_echoed_or_made)
     ck_assert_str_ne(MEMBER(value, a->body, "request_id"), made);
     char longer[256];
     memset(longer, 'a', 200);
-    memcpy(longer, "X-Request-Id: ", 14);
+    paste(longer, "X-Request-Id: ");
     longer[200] = 0;
     ask(&s, "GET", "/cache/k", longer);
     const char *echoed = http_header(s.h, "X-Request-Id");

@@ -252,11 +252,11 @@ END_TEST
 START_TEST(another_type_is_a_foreign_value_and_left_untouched)
 {
     open_stage(BACKEND_REDIS);
-    ck_assert_int_eq(resp_integer(s.r, "LPUSH", "phoenix:cache:list", "a", NULL), 1);
+    ck_assert_int_eq(resp_integer(s.r, "LPUSH", "phoenix:cache:list", "a"), 1);
     expect_problem(s.h, http_get(s.h, "/cache/list"), 409, "foreign_value");
     expect_header(s.h, "Phoenix-Backend", "redis");
     expect_problem(s.h, http_send(s.h, "PUT", "/cache/list", "{\"response\":1}"), 409, "foreign_value");
-    ck_assert_int_eq(resp_integer(s.r, "LLEN", "phoenix:cache:list", NULL), 1);
+    ck_assert_int_eq(resp_integer(s.r, "LLEN", "phoenix:cache:list"), 1);
     ck_assert_msg(daemon_metric(s.d, "phoenix_breaker_state") < 0.5, "a foreign value opened the circuit");
     stage_close(&s);
 }

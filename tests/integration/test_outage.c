@@ -162,7 +162,7 @@ FAKED(maxclients)
 
 static void flush_begin(struct scene *s)
 {
-    ck_assert_str_eq(resp_text(s->r, "SCRIPT", "FLUSH", "SYNC", NULL), "OK");
+    ck_assert_str_eq(resp_text(s->r, "SCRIPT", "FLUSH", "SYNC"), "OK");
 }
 static void nothing(struct scene *s)
 {
@@ -171,21 +171,21 @@ static void nothing(struct scene *s)
 
 static void oom_begin(struct scene *s)
 {
-    ck_assert_str_eq(resp_text(s->r, "CONFIG", "SET", "maxmemory", "1", NULL), "OK");
+    ck_assert_str_eq(resp_text(s->r, "CONFIG", "SET", "maxmemory", "1"), "OK");
 }
 static void oom_end(struct scene *s)
 {
-    ck_assert_str_eq(resp_text(s->r, "CONFIG", "SET", "maxmemory", "0", NULL), "OK");
+    ck_assert_str_eq(resp_text(s->r, "CONFIG", "SET", "maxmemory", "0"), "OK");
 }
 
 /* A replica of nobody: it still reads, and refuses writes. */
 static void readonly_begin(struct scene *s)
 {
-    ck_assert_str_eq(resp_text(s->r, "REPLICAOF", "127.0.0.1", "1", NULL), "OK");
+    ck_assert_str_eq(resp_text(s->r, "REPLICAOF", "127.0.0.1", "1"), "OK");
 }
 static void readonly_end(struct scene *s)
 {
-    ck_assert_str_eq(resp_text(s->r, "REPLICAOF", "NO", "ONE", NULL), "OK");
+    ck_assert_str_eq(resp_text(s->r, "REPLICAOF", "NO", "ONE"), "OK");
 }
 
 enum way { DIRECT, BY_PROXY, BY_FAKE };

@@ -65,9 +65,9 @@ const char **daemon_environment(const char *const *first, const char *const *mor
     size_t n = 0;
     for (char **e = environ; *e; e++)
         if (is_inherited(*e)) put(list, &n, *e);
-    for (size_t i = 0; i < list_length(first); i++)
+    for (size_t i = 0; first && first[i]; i++)
         put(list, &n, first[i]);
-    for (size_t i = 0; i < list_length(more); i++)
+    for (size_t i = 0; more && more[i]; i++)
         put(list, &n, more[i]);
     return list;
 }
@@ -87,7 +87,7 @@ static void spawn(struct daemon *d, const struct daemon_options *o)
     const char **environment = daemon_environment(first, o->env);
     const char **argv = must_alloc((list_length(o->args) + 2) * sizeof *argv);
     argv[0] = daemon_binary(binary);
-    for (size_t i = 0; i < list_length(o->args); i++)
+    for (size_t i = 0; o->args && o->args[i]; i++)
         argv[i + 1] = o->args[i];
     d->pid = process_start(argv, environment, d->log, d->log);
     free(argv);

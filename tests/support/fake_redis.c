@@ -118,7 +118,7 @@ static void log_command(struct fake_redis *f, const struct fake_command *c)
 
 static void queue_answer(struct client *c, struct answer *a)
 {
-    if (c->first)
+    if (c->first && c->last)
         c->last->next = a;
     else
         c->first = a;
@@ -230,7 +230,9 @@ static void accept_client(struct fake_redis *f)
                              .sin_port = htons((uint16_t)f->upstream_port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int on = 1;
-    int fd = accept4(f->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_in from;
+    socklen_t from_len = sizeof from;
+    int fd = accept4(f->listener, (struct sockaddr *)&from, &from_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return;
     size_t slot = 0;
     while (slot < CLIENTS_MAX && f->clients[slot])

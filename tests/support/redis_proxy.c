@@ -99,7 +99,9 @@ static int connect_upstream(int port)
 
 static void accept_one(struct redis_proxy *p)
 {
-    int fd = accept4(p->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_in from;
+    socklen_t from_len = sizeof from;
+    int fd = accept4(p->listener, (struct sockaddr *)&from, &from_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return;
     size_t slot = 0;
     while (slot < PAIRS_MAX && p->pairs[slot])

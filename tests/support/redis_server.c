@@ -63,7 +63,7 @@ static bool answers(struct redis_server *s)
 {
     struct resp_client *c = resp_connect(s->port, 0);
     if (c == NULL) return false;
-    const struct resp_value *v = resp_call(c, "PING", NULL);
+    const struct resp_value *v = resp_call(c, "PING");
     bool ready = v && (v->type == '+' || (v->type == '-' && strncmp(v->text, "LOADING", 7) != 0));
     resp_close(&c);
     return ready;

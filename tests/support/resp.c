@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -168,8 +167,7 @@ static bool send_command(struct resp_client *c, size_t argc, const char *const a
         at += strlen(format(out + at, size - at, "$%zu\r\n", lens[i]));
         memcpy(out + at, argv[i], lens[i]);
         at += lens[i];
-        memcpy(out + at, "\r\n", 2);
-        at += 2;
+        at = (size_t)(paste(out + at, "\r\n") - out);
     }
     bool ok = send_all(c->fd, out, at);
     free(out);
@@ -203,45 +201,35 @@ const struct resp_value *resp_call_argv(struct resp_client *c, size_t argc, cons
 
 enum { ARGS_MAX = 16 };
 
-static const struct resp_value *call_list(struct resp_client *c, va_list args)
+const struct resp_value *resp_call_list(struct resp_client *c, const char *const args[])
 {
-    const char *argv[ARGS_MAX];
     size_t lens[ARGS_MAX];
     size_t argc = 0;
-    const char *arg;
-    while ((arg = va_arg(args, const char *)) != NULL) {
-        ck_assert_uint_lt(argc, ARGS_MAX);
-        argv[argc] = arg;
-        lens[argc++] = strlen(arg);
+    for (; args[argc]; argc++) {
+        if (argc == ARGS_MAX) ck_abort_msg("more than %d arguments", ARGS_MAX);
+        lens[argc] = strlen(args[argc]);
     }
-    return resp_call_argv(c, argc, argv, lens);
+    return resp_call_argv(c, argc, args, lens);
 }
 
-const struct resp_value *resp_call(struct resp_client *c, ...)
+/* Fails the test without an answer. */
+static const struct resp_value *answer_to(struct resp_client *c, const char *const args[])
 {
-    va_list args;
-    va_start(args, c);
-    const struct resp_value *v = call_list(c, args);
-    va_end(args);
-    return v;
+    static const struct resp_value none = {.type = '_'};
+    const struct resp_value *v = resp_call_list(c, args);
+    if (v) return v;
+    ck_abort_msg("Redis did not answer %s", args[0]);
+    return &none;
 }
 
-const char *resp_text(struct resp_client *c, ...)
+const char *resp_text_list(struct resp_client *c, const char *const args[])
 {
-    va_list args;
-    va_start(args, c);
-    const struct resp_value *v = call_list(c, args);
-    va_end(args);
-    ck_assert_msg(v != NULL, "Redis did not answer");
+    const struct resp_value *v = answer_to(c, args);
     return v->text ? v->text : "";
 }
 
-long long resp_integer(struct resp_client *c, ...)
+long long resp_integer_list(struct resp_client *c, const char *const args[])
 {
-    va_list args;
-    va_start(args, c);
-    const struct resp_value *v = call_list(c, args);
-    va_end(args);
-    ck_assert_msg(v != NULL, "Redis did not answer");
+    const struct resp_value *v = answer_to(c, args);
     return v->type == ':' ? v->integer : -1;
 }

@@ -29,14 +29,17 @@ struct resp_client *resp_connect(int port, int ms);
 struct resp_client *resp_connect_unix(const char *path, int ms);
 void resp_close(struct resp_client **c);
 
-/* One command of C strings, ended by NULL. The value belongs to the client until the next call; NULL when the
+/* One command of C strings. The value belongs to the client until the next call; NULL when the
  * connection broke or no answer came. */
-const struct resp_value *resp_call(struct resp_client *c, ...) __attribute__((sentinel));
+#define resp_call(c, ...) resp_call_list((c), (const char *const[]){__VA_ARGS__, NULL})
+const struct resp_value *resp_call_list(struct resp_client *c, const char *const args[]);
 const struct resp_value *resp_call_argv(struct resp_client *c, size_t argc, const char *const argv[],
                                         const size_t lens[]);
 /* As above, the answer's text ("" for null), or its integer (-1 where it is none). Fail the test without an
  * answer. */
-const char *resp_text(struct resp_client *c, ...) __attribute__((sentinel));
-long long resp_integer(struct resp_client *c, ...) __attribute__((sentinel));
+#define resp_text(c, ...)    resp_text_list((c), (const char *const[]){__VA_ARGS__, NULL})
+#define resp_integer(c, ...) resp_integer_list((c), (const char *const[]){__VA_ARGS__, NULL})
+const char *resp_text_list(struct resp_client *c, const char *const args[]);
+long long resp_integer_list(struct resp_client *c, const char *const args[]);
 
 #endif

@@ -55,12 +55,12 @@ const char *key_of(char out[KEY_SIZE], const char *input)
     return sha256_hex_of(out, input, strlen(input));
 }
 
-static size_t append_sized(unsigned char *to, const char *text)
+static size_t append_sized(char *to, const char *text)
 {
     uint64_t len = strlen(text);
     for (unsigned i = 0; i < 8; i++)
-        to[i] = (unsigned char)(len >> (56 - 8 * i));
-    memcpy(to + 8, text, len);
+        to[i] = (char)(len >> (56 - 8 * i));
+    paste(to + 8, text);
     return 8 + len;
 }
 
@@ -68,7 +68,7 @@ const char *key_of_scoped(char out[KEY_SIZE], const char *canonical, const char 
 {
     static const char label[] = "phoenix-cache-v1";
     size_t n = sizeof label - 1;
-    unsigned char *text = must_alloc(n + 16 + strlen(canonical) + strlen(input));
+    char *text = must_alloc(n + 16 + strlen(canonical) + strlen(input));
     memcpy(text, label, n);
     n += append_sized(text + n, canonical);
     n += append_sized(text + n, input);
@@ -143,13 +143,13 @@ static const char *redis_key(char out[512], const char *key)
 const char *redis_value(struct resp_client *r, const char *key)
 {
     char name[512];
-    return resp_text(r, "GET", redis_key(name, key), NULL);
+    return resp_text(r, "GET", redis_key(name, key));
 }
 
 long long redis_pttl(struct resp_client *r, const char *key)
 {
     char name[512];
-    const struct resp_value *v = resp_call(r, "PTTL", redis_key(name, key), NULL);
+    const struct resp_value *v = resp_call(r, "PTTL", redis_key(name, key));
     ck_assert(v && v->type == ':');
     return v->integer;
 }
@@ -160,8 +160,8 @@ void redis_put(struct resp_client *r, const char *key, const char *value, long l
     char ttl[32];
     redis_key(name, key);
     FORMAT(ttl, "%lld", ttl_ms);
-    const char *answer = ttl_ms > 0 ? resp_text(r, "SET", name, value, "PX", ttl, NULL)
-                                    : resp_text(r, "SET", name, value, NULL);
+    const char *answer =
+        ttl_ms > 0 ? resp_text(r, "SET", name, value, "PX", ttl) : resp_text(r, "SET", name, value);
     ck_assert_str_eq(answer, "OK");
 }
 

@@ -34,7 +34,11 @@
 #define BUILT_FACTOR 1.0
 #endif
 
+enum { RESERVED_MAX = 256 };
+
 static char scratch_root[64];
+static int reserved[RESERVED_MAX]; /* sockets of port_reserve */
+static size_t reserved_count;
 
 /* --- time --- */
 
@@ -116,6 +120,13 @@ char *must_copy(const void *bytes, size_t len)
     return p;
 }
 
+char *paste(char *to, const char *text)
+{
+    while (*text)
+        *to++ = *text++;
+    return to;
+}
+
 char *file_read(const char *path, size_t *out_len)
 {
     FILE *f = fopen(path, "rbe");
@@ -163,10 +174,12 @@ static void remove_tree(const char *path)
     (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static void clean_scratch(void)
+static void clean_test(void)
 {
     char dir[96];
     remove_tree(FORMAT(dir, "%s/%ld", scratch_root, (long)getpid()));
+    while (reserved_count)
+        (void)close(reserved[--reserved_count]);
 }
 
 static int print_log(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -252,7 +265,7 @@ TCase *test_case(Suite *suite, const char *name, int timeout_s)
 {
     TCase *tc = tcase_create(name);
     tcase_set_timeout(tc, (double)timeout_s * test_scale());
-    tcase_add_checked_fixture(tc, prepare_test, clean_scratch);
+    tcase_add_checked_fixture(tc, prepare_test, clean_test);
     suite_add_tcase(suite, tc);
     return tc;
 }
@@ -261,6 +274,7 @@ TCase *test_case(Suite *suite, const char *name, int timeout_s)
 
 int port_reserve(void)
 {
+    ck_assert_uint_lt(reserved_count, RESERVED_MAX);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof at;
@@ -270,5 +284,6 @@ int port_reserve(void)
     /* Set after an exclusive bind: a server with SO_REUSEADDR may share the port, a second reservation may
      * not. The descriptor stays open until the test's process ends. */
     ck_assert(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+    reserved[reserved_count++] = fd;
     return ntohs(at.sin_port);
 }

@@ -59,6 +59,9 @@ void *must_alloc(size_t size);
 void *must_realloc(void *old, size_t size);
 char *must_copy(const void *bytes, size_t len); /* NUL-terminated */
 
+/* Copies text into the middle of a longer one: no NUL. Returns the end of what was written. */
+char *paste(char *to, const char *text);
+
 /* A port on 127.0.0.1 that stays this process's own: a bound socket that does not listen holds it, so that
  * neither another test nor an outgoing connection gets it while its server is down. */
 int port_reserve(void);

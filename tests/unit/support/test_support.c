@@ -14,14 +14,14 @@ START_TEST(redis_restarts_on_its_port_with_what_it_acknowledged)
 {
     struct redis_server *s = redis_server_start(&(struct redis_server_options){.durable = true});
     struct resp_client *c = redis_server_client(s);
-    ck_assert_str_eq(resp_text(c, "SET", "k", "v", NULL), "OK");
+    ck_assert_str_eq(resp_text(c, "SET", "k", "v"), "OK");
     redis_server_kill(s);
-    ck_assert_ptr_null(resp_call(c, "PING", NULL));
+    ck_assert_ptr_null(resp_call(c, "PING"));
     resp_close(&c);
     ck_assert_ptr_null(resp_connect(redis_server_port(s), 0));
     redis_server_restart(s);
     c = redis_server_client(s);
-    ck_assert_str_eq(resp_text(c, "GET", "k", NULL), "v");
+    ck_assert_str_eq(resp_text(c, "GET", "k"), "v");
     resp_close(&c);
     redis_server_stop(&s);
 }
@@ -34,9 +34,9 @@ START_TEST(redis_with_password_and_socket_is_ready)
         redis_server_start(&(struct redis_server_options){.unix_socket = true, .args = args});
     struct resp_client *c = resp_connect_unix(redis_server_socket(s), 1000);
     ck_assert_ptr_nonnull(c);
-    ck_assert(strncmp(resp_text(c, "PING", NULL), "NOAUTH", 6) == 0);
-    ck_assert_str_eq(resp_text(c, "AUTH", "secret", NULL), "OK");
-    ck_assert_int_eq(resp_integer(c, "DEL", "x", NULL), 0);
+    ck_assert(strncmp(resp_text(c, "PING"), "NOAUTH", 6) == 0);
+    ck_assert_str_eq(resp_text(c, "AUTH", "secret"), "OK");
+    ck_assert_int_eq(resp_integer(c, "DEL", "x"), 0);
     resp_close(&c);
     redis_server_stop(&s);
 }
@@ -59,17 +59,17 @@ START_TEST(a_held_write_arrives_when_the_hole_is_lifted)
     struct redis_proxy *p = redis_proxy_start(redis_server_port(s));
     struct resp_client *direct = redis_server_client(s);
     struct resp_client *c = resp_connect(redis_proxy_port(p), 300);
-    ck_assert_str_eq(resp_text(c, "SET", "k", "1", NULL), "OK");
+    ck_assert_str_eq(resp_text(c, "SET", "k", "1"), "OK");
     redis_proxy_hold(p);
-    ck_assert_ptr_null(resp_call(c, "SET", "k", "2", NULL));
+    ck_assert_ptr_null(resp_call(c, "SET", "k", "2"));
     resp_close(&c);
     WAIT_FOR(redis_proxy_open(p) == 0, 2000);
     ck_assert_uint_gt(redis_proxy_held_bytes(p), 0);
-    ck_assert_str_eq(resp_text(direct, "GET", "k", NULL), "1");
+    ck_assert_str_eq(resp_text(direct, "GET", "k"), "1");
     c = resp_connect(redis_proxy_port(p), 2000); /* new connections pass */
-    ck_assert_str_eq(resp_text(c, "GET", "k", NULL), "1");
+    ck_assert_str_eq(resp_text(c, "GET", "k"), "1");
     redis_proxy_lift(p);
-    WAIT_FOR(strcmp(resp_text(direct, "GET", "k", NULL), "2") == 0, 2000);
+    WAIT_FOR(strcmp(resp_text(direct, "GET", "k"), "2") == 0, 2000);
     resp_close(&c);
     resp_close(&direct);
     redis_proxy_stop(&p);
@@ -84,14 +84,14 @@ START_TEST(the_proxy_delays_cuts_and_refuses)
     struct resp_client *c = resp_connect(redis_proxy_port(p), 2000);
     redis_proxy_delay(p, 100);
     int64_t from = now_ms();
-    ck_assert_str_eq(resp_text(c, "PING", NULL), "PONG");
+    ck_assert_str_eq(resp_text(c, "PING"), "PONG");
     ck_assert_int_ge(now_ms() - from, 100);
     redis_proxy_cut(p);
-    ck_assert_ptr_null(resp_call(c, "PING", NULL));
+    ck_assert_ptr_null(resp_call(c, "PING"));
     resp_close(&c);
     redis_proxy_refuse(p, true);
     c = resp_connect(redis_proxy_port(p), 0);
-    ck_assert(c == NULL || resp_call(c, "PING", NULL) == NULL);
+    ck_assert(c == NULL || resp_call(c, "PING") == NULL);
     resp_close(&c);
     ck_assert_uint_eq(redis_proxy_accepted(p), 2);
     redis_proxy_stop(&p);
@@ -117,19 +117,19 @@ START_TEST(the_fake_answers_as_scripted_and_else_as_redis)
     struct resp_client *c = resp_connect(fake_redis_port(f), 300);
     struct resp_client *direct = redis_server_client(s);
     fake_redis_script(f, script, NULL);
-    ck_assert_str_eq(resp_text(c, "SET", "k", "v", NULL), "OK");
-    ck_assert_str_eq(resp_text(c, "GET", "k", NULL), "v");
-    ck_assert(strncmp(resp_text(c, "SET", "loading", "v", NULL), "LOADING", 7) == 0);
-    ck_assert_int_eq(resp_integer(direct, "EXISTS", "loading", NULL), 0);
+    ck_assert_str_eq(resp_text(c, "SET", "k", "v"), "OK");
+    ck_assert_str_eq(resp_text(c, "GET", "k"), "v");
+    ck_assert(strncmp(resp_text(c, "SET", "loading", "v"), "LOADING", 7) == 0);
+    ck_assert_int_eq(resp_integer(direct, "EXISTS", "loading"), 0);
     int64_t from = now_ms();
-    ck_assert_str_eq(resp_text(c, "SET", "slow", "v", NULL), "OK");
+    ck_assert_str_eq(resp_text(c, "SET", "slow", "v"), "OK");
     ck_assert_int_ge(now_ms() - from, 80);
-    ck_assert_ptr_null(resp_call(c, "SET", "cut", "v", NULL));
-    ck_assert_str_eq(resp_text(direct, "GET", "cut", NULL), "v");
+    ck_assert_ptr_null(resp_call(c, "SET", "cut", "v"));
+    ck_assert_str_eq(resp_text(direct, "GET", "cut"), "v");
     resp_close(&c);
     c = resp_connect(fake_redis_port(f), 300);
-    ck_assert_ptr_null(resp_call(c, "SET", "silent", "v", NULL));
-    ck_assert_str_eq(resp_text(direct, "GET", "silent", NULL), "v");
+    ck_assert_ptr_null(resp_call(c, "SET", "silent", "v"));
+    ck_assert_str_eq(resp_text(direct, "GET", "silent"), "v");
     ck_assert_uint_eq(fake_redis_count(f, "set"), 5);
     ck_assert_uint_eq(fake_redis_connections(f), 2);
     resp_close(&c);
@@ -145,11 +145,11 @@ START_TEST(messages_pass_through_the_fake)
     struct fake_redis *f = fake_redis_start(redis_server_port(s));
     struct resp_client *c = resp_connect(fake_redis_port(f), 2000);
     struct resp_client *direct = redis_server_client(s);
-    ck_assert_str_eq(resp_text(c, "PING", NULL), "PONG");
-    const struct resp_value *v = resp_call(c, "SUBSCRIBE", "news", NULL);
+    ck_assert_str_eq(resp_text(c, "PING"), "PONG");
+    const struct resp_value *v = resp_call(c, "SUBSCRIBE", "news");
     ck_assert(v && v->count == 3);
-    ck_assert_int_eq(resp_integer(direct, "PUBLISH", "news", "hello", NULL), 1);
-    v = resp_call(c, "SUBSCRIBE", "news", NULL); /* reads the message that came first */
+    ck_assert_int_eq(resp_integer(direct, "PUBLISH", "news", "hello"), 1);
+    v = resp_call(c, "SUBSCRIBE", "news"); /* reads the message that came first */
     ck_assert(v && v->count == 3 && strcmp(v->items[2].text, "hello") == 0);
     resp_close(&c);
     resp_close(&direct);
