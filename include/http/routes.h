@@ -11,13 +11,13 @@ enum http_route {
     ROUTE_LABEL_COUNT
 };
 
-/* Every status that an answer may have, in the order of the metric's label. */
-#define HTTP_STATUSES(X)                                                                                     \
-    X(200)                                                                                                   \
-    X(201)                                                                                                   \
-    X(202)                                                                                                   \
-    X(204) X(304) X(400) X(401) X(403) X(404) X(405) X(409) X(412) X(413) X(414) X(422) X(431) X(500) X(503) \
-        X(504)
+/* Every status that an answer may have, in the order of the metric's label. Laid out by hand: clang-format 14
+ * never comes to rest on a list like this. */
+/* clang-format off */
+#define HTTP_STATUSES(X) \
+    X(200) X(201) X(202) X(204) X(304) X(400) X(401) X(403) X(404) X(405) X(409) X(412) X(413) X(414) \
+    X(422) X(431) X(500) X(503) X(504)
+/* clang-format on */
 
 enum http_status_index {
 #define X(status) HTTP_STATUS_##status,

@@ -92,6 +92,12 @@ static struct MHD_Daemon *start_daemon(struct server *s)
     /* Without the channel to itself that MHD_ALLOW_SUSPEND_RESUME implies: the hook does its work. */
     unsigned flags =
         (MHD_ALLOW_SUSPEND_RESUME & ~(unsigned)MHD_USE_ITC) | MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET;
+    struct MHD_OptionItem strict[] = {
+#if MHD_VERSION >= 0x01000000
+        {MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL}, /* no folded lines, no redirects for blanks in URLs */
+#endif
+        {MHD_OPTION_END, 0, NULL}
+    };
 #if MHD_VERSION >= 0x01000000
     flags |= MHD_USE_NO_THREAD_SAFETY;
 #endif
@@ -104,6 +110,7 @@ static struct MHD_Daemon *start_daemon(struct server *s)
                             MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,             /**/
                             MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, s,                /**/
                             MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,                        /**/
+                            MHD_OPTION_ARRAY, strict,                                    /**/
                             MHD_OPTION_END);
 }
 

