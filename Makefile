@@ -3,7 +3,9 @@
 # Everything is built below BUILD; sanitizer and compiler variants are the same rules with another BUILD.
 
 BUILD     ?= build
-CC        ?= gcc
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
 MODE      ?= release
 PREFIX    ?= /usr/local
 DESTDIR   ?=
@@ -43,7 +45,7 @@ INTEG_BIN := $(INTEG:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
 EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
-EMBED_H   := $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
+EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
         install uninstall clean help docs
@@ -99,6 +101,14 @@ $(BUILD)/obj/%.o: %.c | $(EMBED_H)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+# What `--version` says of the libraries.
+$(BUILD)/gen/built_with: Makefile
+	@mkdir -p $(@D)
+	for p in $(PC); do echo "  $$p $$(pkg-config --modversion $$p)"; done > $@
+$(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
+	@mkdir -p $(@D)
+	tools/embed.sh $< > $@
+
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh
 	@mkdir -p $(@D)
@@ -119,8 +129,11 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 ## make check      format, clang-tidy, cppcheck, layering, shellcheck, both compilers
 check:
 	@$(MAKE) --no-print-directory deps-check-if-missing
-	@tools/check.sh
-.PHONY: deps-check-if-missing
+	@BUILD=$(BUILD) tools/check.sh
+.PHONY: deps-check-if-missing flags
+# What the compiler is called with, a line each, for the tools of `make check`.
+flags:
+	@printf '%s\n' $(CFLAGS_ALL)
 deps-check-if-missing:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_CHECK)
 
@@ -160,7 +173,7 @@ $(BUILD)/bench/%: bench/%.c
 
 ## make docs       regenerate what comes from the tables (sample configuration, option table)
 docs: all
-	$(BUILD)/phoenix-cached --dump-sample > config/phoenix-cached.conf
+	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
 
 ## make clean
 clean:

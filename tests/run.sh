@@ -14,7 +14,7 @@ run_one() {
     fi
 }
 export -f run_one
-printf '%s\n' "$@" | xargs -P "$jobs" -I{} bash -c 'run_one "$1" "$2"' _ {} "$logs"
+printf '%s\n' "$@" | xargs -P "$jobs" -I{} bash -c 'run_one "$@"' _ {} "$logs"
 total=$(cat "$logs"/*.log | sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' |
     awk '{c+=$1; f+=$2+$3} END {printf "%d passed, %d failed", c-f, f}')
 echo "$total"

@@ -15,6 +15,9 @@ void auth_destroy(struct auth **a);
 /* Reads the token file again; on failure the old token stays and false is returned with a line in `error`. */
 bool auth_reload(struct auth *a, char *error, size_t error_size);
 
+/* Whether a token is asked for at all; never changes. */
+bool auth_token_needed(const struct auth *a);
+/* True where none is needed. */
 bool auth_token_ok(struct auth *a, struct slice authorization);
 /* Host (with or without port) is loopback (localhost, 127.0.0.0/8, ::1, *.localhost) or allowed. */
 bool auth_host_ok(const struct auth *a, struct slice host);

@@ -59,9 +59,13 @@ const struct http_request *exchange_request(const struct exchange *x);
 /* By when the answer must have been given (loop_now_us's clock). Leaves the server a margin below
  * http.deadline_ms. */
 int64_t exchange_deadline_us(const struct exchange *x);
-/* What the handler needs for as long as its operation runs; freed with the exchange by `release` (may be
- * NULL). */
+/* What the handler needs for as long as its operation runs; `release` (may be NULL) is called once, some time
+ * after the answer was given and never from within the call that gives it. */
 void exchange_attach(struct exchange *x, void *state, void (*release)(void *state));
+
+/* Counts working memory of the handler's against http.inflight_bytes_max until the exchange ends; once per
+ * exchange. False: over the bound, and nothing is counted. */
+bool exchange_hold(struct exchange *x, size_t bytes);
 
 /* An answer's body: borrowed bytes with a release that is called once nothing references them (never before),
  * or none. */
@@ -92,8 +96,10 @@ void exchange_problem(struct exchange *x, enum status status, const char *detail
 
 /* Kept answers: a hot key's MHD response, kept per worker while `tag` (an address that the body's release
  * keeps alive) and `variant` match and until `until_us`. exchange_reply_kept answers with it and returns
- * true, or returns false; exchange_keep, called right before exchange_reply, asks for that reply to be kept.
- * Neither does anything when the request carries X-Request-Id. */
+ * true, or returns false; it answers only within the handler's own call. exchange_keep, called right before
+ * exchange_reply, asks for that reply to be kept (bodies of at most HTTP_KEEP_BYTES_MAX). Neither does
+ * anything when the request carries X-Request-Id or the server drains. */
+enum { HTTP_KEEP_BYTES_MAX = 16 * 1024 };
 bool exchange_reply_kept(struct exchange *x, const void *tag, unsigned variant);
 void exchange_keep(struct exchange *x, const void *tag, unsigned variant, int64_t until_us);
 

@@ -41,7 +41,8 @@ struct server_options {
     struct loop *loop;
     struct http_shared *shared;
     enum http_listener listener;
-    void *house; /* handed to handlers */
+    http_handler_fn *const *handlers; /* by enum http_route (http/routes.h); outlives the server */
+    void *house;                      /* handed to handlers */
     struct log *log;
     struct metrics *metrics;
     struct metrics_cell *cell;
@@ -49,8 +50,8 @@ struct server_options {
 
 struct server *server_create(const struct server_options *options); /* NULL: no memory or descriptors */
 
-/* Takes over an accepted, non-blocking socket. Loop thread. Over the connection bound the caller answers
- * (server_refuse). */
+/* Takes over an accepted, non-blocking socket; counts it in shared->connections until it is closed. Loop
+ * thread. Over the connection bound the caller answers (server_refuse) instead. */
 void server_adopt(struct server *s, int fd, enum http_peer peer);
 /* Writes a fixed 503 `overloaded` to a just accepted socket without waiting, and closes it. Any thread. */
 void server_refuse(int fd);
@@ -58,9 +59,11 @@ void server_refuse(int fd);
 unsigned server_connections(const struct server *s); /* any thread */
 unsigned server_exchanges(const struct server *s); /* dispatched or receiving, not yet answered; any thread */
 
-/* From now on each answer carries `Connection: close` and idle connections are closed. Loop thread. */
+/* From now on each answer carries `Connection: close`, and connections without a request for 250 ms are
+ * closed (not at once: a request that is on its way shall be answered). Loop thread. */
 void server_drain(struct server *s);
-/* Every exchange must have been answered. Loop thread, after the last turn of handlers. */
+/* Every exchange must have been answered (server_exchanges is 0). Closes what is still open. Loop thread,
+ * after the last turn of handlers. */
 void server_destroy(struct server **s);
 
 #endif

@@ -1,6 +1,7 @@
 /* log: structured lines (logfmt or JSON) to a file descriptor, by a thread of its own behind a bounded ring,
- * so that a slow reader of stderr never stops a loop. Lines over the ring or over the rate of their call site
- * are dropped and counted. Any thread.
+ * so that a slow reader of stderr never stops a loop. Lines that the ring has no room for are dropped and
+ * counted (log_dropped), those over the rate of their event held back and counted in its next line. Any
+ * thread.
  *
  * A line says what happened, to what, and what follows; never a prompt, a response, a token or a password. */
 #ifndef PHOENIX_LOG_LOG_H
@@ -41,7 +42,9 @@ enum { LOG_VALUE_MAX = 512, LOG_LINE_MAX = 4096, LOG_RING_BYTES = 256 * 1024, LO
     ((struct log_field){.name = (field_name), .kind = LOG_FIELD_INT, .number = (int64_t)(n)})
 
 struct log *log_create(const struct log_options *options);
-void log_destroy(struct log **log); /* writes what is queued first, for at most a second */
+/* Writes what is queued first, for at most a second, even when the reader is stuck. Where the log's thread
+ * then still hangs in write it is left behind with the log's memory, so the descriptor must not be closed. */
+void log_destroy(struct log **log);
 void log_set_level(struct log *log, enum log_level level);
 uint64_t log_dropped(const struct log *log);
 
@@ -49,6 +52,9 @@ uint64_t log_dropped(const struct log *log);
  * event text; the next line of that event then carries suppressed=N. `log` NULL writes nothing. */
 void log_write(struct log *log, enum log_level level, const char *event, const struct log_field *fields,
                size_t count);
+/* The same without the limit, for the access log: each request has its line, bounded by the ring alone. */
+void log_write_each(struct log *log, enum log_level level, const char *event, const struct log_field *fields,
+                    size_t count);
 
 #define LOG(log, level, event, ...)                                                                          \
     log_write((log), (level), (event), (const struct log_field[]){__VA_ARGS__},                              \

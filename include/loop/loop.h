@@ -19,7 +19,7 @@ void loop_destroy(struct loop **loop);               /* after loop_run returned;
 void loop_run(struct loop *loop);                    /* until loop_stop */
 void loop_stop(struct loop *loop);                   /* any thread */
 
-/* The turn's time: read once per turn. loop_clock for more. */
+/* Monotonic; reads the clock (20 ns). */
 int64_t loop_now_us(const struct loop *loop);
 const struct clock *loop_clock(const struct loop *loop);
 /* When the loop last turned (monotonic ms), stamped every 500 ms. Any thread. */
@@ -29,14 +29,14 @@ int64_t loop_stamp_ms(const struct loop *loop);
 typedef void loop_call_fn(void *arg);
 bool loop_post(struct loop *loop, loop_call_fn *fn, void *arg);
 
-/* Runs before each wait. Returns true when it must run again without waiting. Removed by loop_hook_remove. */
+/* Runs before each wait. Returns true when it did or left anything to do: then all hooks run again before the loop waits. */
 typedef bool loop_hook_fn(void *arg);
 struct loop_hook;
 struct loop_hook *loop_hook_add(struct loop *loop, loop_hook_fn *fn, void *arg);
 void loop_hook_remove(struct loop_hook **hook);
 
 /* Timers: intrusive, a binary heap over one libuv timer. A zeroed struct is idle. Starting a running one
- * moves it. The callback may start it again. Due times are loop_now_us's. */
+ * moves it. The callback may start it again. Due times are on loop_now_us's clock. */
 struct loop_timer {
     struct loop *loop;
     int64_t due_us;

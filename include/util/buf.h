@@ -25,7 +25,7 @@ void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(pr
 void buf_append_i64(struct buf *b, long long value);
 
 struct slice buf_slice(const struct buf *b);
-/* Empties without giving memory back. */
+/* Empties, and forgets a failure, without giving memory back. */
 void buf_clear(struct buf *b);
 void buf_deinit(struct buf *b);
 

@@ -1,7 +1,8 @@
 /* json: a validating scanner (RFC 8259). It checks the whole text (syntax, UTF-8, depth), in O(bytes) and
  * without building a tree, and hands out raw slices: what the daemon does not interpret keeps its bytes.
- * cJSON parses only small interpreted members, and only in src/util/json.c. No function keeps state; any
- * thread. Slices point into the caller's text. */
+ * It needs no cJSON; documents that the daemon itself makes are built with util/json_doc. No function keeps
+ * state; any thread. Slices point into the caller's text. `out_error` may be NULL. Where memory or out's
+ * bound does not suffice a function that appends or that meets many members returns STATUS_OVERLOADED. */
 #ifndef PHOENIX_UTIL_JSON_H
 #define PHOENIX_UTIL_JSON_H
 
@@ -45,7 +46,9 @@ enum status json_validate(struct slice text, enum json_type *out_type, struct js
 
 /* Validates `text` as json_validate does, demands an object, and fills `fields`. Duplicate members of this
  * object (any name, compared decoded), a wrong type, a missing required member, and with `unknown_refused`
- * a member not in `fields` are STATUS_UNPROCESSABLE, named in detail. */
+ * a member not in `fields` are STATUS_UNPROCESSABLE, named in detail; where the text is no JSON at all that
+ * is told instead. After a refusal `fields` are not to be read. Field names are ASCII. Takes O(bytes), and no
+ * memory unless unknown members are many or have escapes in their names. */
 enum status json_read_object(struct slice text, struct json_field *fields, size_t count, bool unknown_refused,
                              struct json_error *out_error);
 
@@ -55,6 +58,9 @@ enum status json_read_object(struct slice text, struct json_field *fields, size_
 enum status json_string_decode(struct slice raw, const char *name, struct buf *out,
                                struct json_error *out_error);
 struct slice json_string_plain(struct slice raw);
+
+/* Strictly: no overlongs, no surrogates. */
+bool json_utf8_valid(struct slice bytes);
 
 /* A validated raw number as a whole number. STATUS_UNPROCESSABLE where it has a fraction (1.0 and 1e2 count
  * as whole), STATUS_INVALID_ARGUMENT outside [min, max]; both name `name`. */

@@ -33,7 +33,7 @@ struct lru_options {
     const struct clock *clock;
 };
 
-enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4 };
+enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4, LRU_IF_ABSENT = 8 /* of a put only */ };
 
 /* What the caller knows of a value; copied into the entry, opaque to the table but for expires_ms and
  * stamp_ms. */
@@ -65,8 +65,7 @@ struct lru *lru_create(const struct lru_options *options); /* NULL: no memory */
 void lru_destroy(struct lru **lru);                        /* entries still referenced live on */
 void lru_stats(struct lru *lru, struct lru_stats *out);
 
-/* --- reading ----------------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 struct lru_hit {
     struct lru_entry *entry; /* a reference of the caller's: lru_release */
@@ -83,8 +82,7 @@ struct slice lru_entry_key(const struct lru_entry *e);
 struct slice lru_entry_value(const struct lru_entry *e);
 const struct lru_meta *lru_entry_meta(const struct lru_entry *e);
 
-/* --- filling from Redis ------------------------------------------------------------------------------------
- */
+/* --- filling from Redis --- */
 
 /* Taken before the read is sent. Says whether anything invalidated or wrote this key (65 536 slots by hash)
  * and whether tracking broke between request and reply. */
@@ -105,8 +103,7 @@ struct lru_entry *lru_fill(struct lru *lru, struct slice key, struct slice value
 /* Redis said that the key does not exist: drops a non-pending entry if the token's slot is untouched. */
 void lru_fill_absent(struct lru *lru, struct slice key, const struct lru_token *token);
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 /* A write or deletion of this daemon is about to be sent: outstanding fills of the key become untrusted. */
 void lru_touch_slot(struct lru *lru, struct slice key);
@@ -114,13 +111,13 @@ void lru_touch_slot(struct lru *lru, struct slice key);
 /* Puts a value (or with LRU_DELETED a tombstone, value empty) that this daemon wrote; LRU_OWN is implied,
  * never trusted; touches the slot. Rules, under the shard's lock: an OWN entry with a later stamp_ms stays
  * and the new one is dropped; whichever stays is PENDING if either was. Embedded mode puts plain OWN entries.
- * `out_replaced`: a live, undeleted entry was there before. A pending put evicts others to fit; false: no
- * memory, or larger than an eighth of the budget (an older value of that key is dropped all the same). */
+ * `out_replaced`: a live, undeleted entry was there before; with LRU_IF_ABSENT nothing is changed then. A
+ * pending put evicts others to fit; false: no memory, or larger than an eighth of the budget (an older value
+ * of that key is dropped all the same). */
 bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct lru_meta *meta,
              unsigned flags, bool *out_replaced);
 
-/* --- coherence
- * ---------------------------------------------------------------------------------------------- */
+/* --- coherence --- */
 
 /* Redis invalidated the key: OWN and PENDING entries stay, untrusted; others go. Touches the slot. */
 void lru_invalidate(struct lru *lru, struct slice key);
@@ -131,8 +128,7 @@ void lru_trust_begin(struct lru *lru);
 /* Tracking is lost: nothing is trusted any more. One atomic store. */
 void lru_trust_end(struct lru *lru);
 
-/* --- handing pending writes back --------------------------------------------------------------------------
- */
+/* --- handing pending writes back --- */
 
 /* The oldest pending entry that no one has taken, marked as taken (one taker per key at a time: a replacement
  * put while it is taken stays untakeable until lru_settle or lru_untake). NULL: none. The caller's reference.

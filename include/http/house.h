@@ -1,0 +1,40 @@
+/* house: what handlers are handed: the process's shared rooms and their own loop's. */
+#ifndef PHOENIX_HTTP_HOUSE_H
+#define PHOENIX_HTTP_HOUSE_H
+
+#include "http/server.h"
+#include "state/cache_store.h"
+
+#include <pthread.h>
+
+enum { LOOPS_MAX = 65 };
+
+/* Shared by all loops; written before the threads start, the atomics apart. */
+struct house_shared {
+    struct http_shared http;
+    struct cache_store *cache;
+    struct lru *lru;
+    struct redis_node *node; /* NULL: embedded */
+    struct metrics *metrics;
+    struct log *log;
+    const struct clock *clock;
+    int64_t cache_ttl_s;
+    struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
+    unsigned loop_count;
+    struct redis_pool *pools[LOOPS_MAX];
+    int64_t started_wall_ms;
+    _Atomic bool ready;     /* the listeners are open */
+    _Atomic bool near_live; /* invalidations arrive */
+
+    pthread_mutex_t scrape_lock; /* one scrape at a time: the deltas below */
+    struct metrics_cell *scrape_cell;
+    uint64_t exits_seen[LRU_EXIT_COUNT], dropped_seen;
+};
+
+struct house {
+    struct house_shared *shared;
+    struct cache_port *cache; /* NULL on the admin listener's loop */
+    struct metrics_cell *cell;
+};
+
+#endif

@@ -1,0 +1,180 @@
+/* app_listener: out of descriptors (EMFILE) a spare one is spent to accept and close, so that the queue
+ * drains instead of spinning. */
+#include "app_listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { BACKLOG = 1024, ACCEPT_BATCH = 64 };
+
+struct listener {
+    int fd, spare_fd;
+    struct loop_io *io;
+    listener_fn *fn;
+    void *arg;
+    char *path; /* Unix: removed on close */
+};
+
+static bool accept_one(struct listener *l)
+{
+    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        l->fn(l->arg, fd);
+        return true;
+    }
+    if ((errno == EMFILE || errno == ENFILE) && l->spare_fd >= 0) {
+        close(l->spare_fd);
+        fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) close(fd);
+        l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return fd >= 0;
+    }
+    return errno == EINTR || errno == ECONNABORTED;
+}
+
+static void on_readable(void *arg, int events)
+{
+    (void)events;
+    struct listener *l = arg;
+    for (int i = 0; i < ACCEPT_BATCH && accept_one(l); i++)
+        ;
+}
+
+static struct listener *listener_new(struct loop *loop, int fd, listener_fn *fn, void *arg)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    if (!l) return NULL;
+    *l = (struct listener){.fd = fd, .fn = fn, .arg = arg};
+    l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    l->io = loop_io_create(loop, fd, LOOP_READ, on_readable, l);
+    if (!l->io) {
+        close(l->spare_fd);
+        free(l);
+        return NULL;
+    }
+    return l;
+}
+
+/* Splits "host:port" in place; host may be empty or bracketed. */
+static bool split_address(char *text, char **out_host, char **out_port)
+{
+    char *colon = strrchr(text, ':');
+    if (!colon || !colon[1]) return false;
+    *colon = 0;
+    *out_port = colon + 1;
+    *out_host = text;
+    size_t len = strlen(text);
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        text[len - 1] = 0;
+        *out_host = text + 1;
+    }
+    return true;
+}
+
+static int listen_on(const struct addrinfo *info)
+{
+    int on = 1;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
+    int kept = errno;
+    close(fd);
+    errno = kept;
+    return -1;
+}
+
+struct listener *listener_open_tcp(struct loop *loop, const char *address, listener_fn *fn, void *arg,
+                                   char *error, size_t error_size)
+{
+    char text[256], *host, *port;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *list = NULL;
+    if (strlen(address) >= sizeof text) {
+        snprintf(error, error_size, "address %.64s…: too long", address);
+        return NULL;
+    }
+    memcpy(text, address, strlen(address) + 1);
+    if (!split_address(text, &host, &port)) {
+        snprintf(error, error_size, "address %s: expected host:port", address);
+        return NULL;
+    }
+    int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+    if (rc != 0) {
+        snprintf(error, error_size, "address %s: %s", address, gai_strerror(rc));
+        return NULL;
+    }
+    int fd = listen_on(list);
+    int failure = errno;
+    freeaddrinfo(list);
+    struct listener *l = fd >= 0 ? listener_new(loop, fd, fn, arg) : NULL;
+    if (l) return l;
+    if (fd >= 0) close(fd);
+    snprintf(error, error_size, "cannot listen on %s: %s%s", address, strerror(failure),
+             failure == EADDRINUSE ? "; another process has this port: stop it or choose another port" : "");
+    return NULL;
+}
+
+static bool somebody_listens(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool yes = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    if (fd >= 0) close(fd);
+    return yes;
+}
+
+struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
+                                    char *error, size_t error_size)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
+    if (strlen(path) >= sizeof address.sun_path) {
+        snprintf(error, error_size, "socket %.64s…: a Unix socket's path has at most %zu bytes", path,
+                 sizeof address.sun_path - 1);
+        return NULL;
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        if (somebody_listens(&address)) {
+            snprintf(error, error_size,
+                     "socket %s: another process listens there; stop it or choose another path", path);
+            return NULL;
+        }
+        unlink(path);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || chmod(path, 0660) != 0 ||
+        listen(fd, BACKLOG) != 0) {
+        snprintf(error, error_size, "cannot listen on %s: %s", path, strerror(errno));
+        if (fd >= 0) close(fd);
+        return NULL;
+    }
+    struct listener *l = listener_new(loop, fd, fn, arg);
+    if (l && (l->path = strdup(path))) return l;
+    listener_close(&l);
+    snprintf(error, error_size, "out of memory");
+    return NULL;
+}
+
+void listener_close(struct listener **listener)
+{
+    struct listener *l = *listener;
+    if (!l) return;
+    *listener = NULL;
+    while (accept_one(l))
+        ;
+    loop_io_destroy(&l->io);
+    close(l->fd);
+    close(l->spare_fd);
+    if (l->path) unlink(l->path);
+    free(l->path);
+    free(l);
+}

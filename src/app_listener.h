@@ -1,0 +1,20 @@
+/* app_listener: listening sockets of the control loop, TCP and Unix. Accepts in bounded batches; what to do
+ * with a connection is the owner's. */
+#ifndef PHOENIX_APP_LISTENER_H
+#define PHOENIX_APP_LISTENER_H
+
+#include "loop/loop.h"
+
+struct listener;
+typedef void listener_fn(void *arg, int fd); /* non-blocking; the receiver's to close */
+
+/* "host:port", "[v6]:port" or ":port" (all addresses). NULL with a line in `error`. */
+struct listener *listener_open_tcp(struct loop *loop, const char *address, listener_fn *fn, void *arg,
+                                   char *error, size_t error_size);
+/* A stale socket file (nobody listens) is replaced; a live one is an error. Mode 0660. */
+struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
+                                    char *error, size_t error_size);
+/* Accepts what is queued, then closes, so that no client that has connected is reset. */
+void listener_close(struct listener **l);
+
+#endif

@@ -1,0 +1,28 @@
+/* What conn.c needs of a node beyond its public face. */
+#ifndef PHOENIX_ENGINE_REDIS_NODE_PRIVATE_H
+#define PHOENIX_ENGINE_REDIS_NODE_PRIVATE_H
+
+#include "engine/redis/node.h"
+
+enum { RUN_ID_SIZE = 41, CONDEMNED_MAX = 256, CONDEMNED_BATCH = 4 };
+
+/* A connection that was given up with commands in flight: its client id in the server process of that run id.
+ */
+struct condemned {
+    int64_t client_id;
+    char run_id[RUN_ID_SIZE];
+};
+
+/* Copies the password to use now into `out` (empty: none). False: longer than size. */
+bool redis_node_password(struct redis_node *node, char *out, size_t size);
+void redis_node_note_password_refused(struct redis_node *node);
+
+/* Over CONDEMNED_MAX the oldest is forgotten, and logged. */
+void redis_node_condemn(struct redis_node *node, const struct condemned *c);
+/* Forgets those of another server process (they died with it), and copies up to CONDEMNED_BATCH of the rest.
+ */
+size_t redis_node_condemned(struct redis_node *node, const char *run_id,
+                            struct condemned out[CONDEMNED_BATCH]);
+void redis_node_absolve(struct redis_node *node, const struct condemned *list, size_t count);
+
+#endif

@@ -1,0 +1,22 @@
+/* script: a static table, filled once at start and constant afterwards. */
+#include "engine/redis/script.h"
+
+static const char STRING_WRITE[] = {
+#include "embed/string_write.lua.h"
+};
+
+static struct redis_script table[REDIS_SCRIPT_COUNT] = {
+    [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
+};
+
+bool redis_scripts_init(void)
+{
+    for (int i = 0; i < REDIS_SCRIPT_COUNT; i++)
+        if (!sha1_hex(table[i].source, table[i].sha)) return false;
+    return true;
+}
+
+const struct redis_script *redis_script(enum redis_script_id id)
+{
+    return &table[id];
+}

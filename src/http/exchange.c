@@ -1,0 +1,78 @@
+/* exchange: what handlers see of a request, and their ways to answer. */
+#include "http/server_internal.h"
+
+#include <assert.h>
+
+const struct http_request *exchange_request(const struct exchange *x)
+{
+    return &x->request;
+}
+
+int64_t exchange_deadline_us(const struct exchange *x)
+{
+    return x->deadline_us;
+}
+
+void exchange_attach(struct exchange *x, void *state, void (*release)(void *state))
+{
+    assert(!x->state_release);
+    x->state = state;
+    x->state_release = release;
+}
+
+bool exchange_hold(struct exchange *x, size_t bytes)
+{
+    assert(!x->held);
+    if (!server_inflight_take(x->server, bytes)) {
+        server_bound_hit(x->server, HTTP_BOUND_INFLIGHT_BYTES);
+        return false;
+    }
+    x->held = bytes;
+    return true;
+}
+
+void exchange_reply(struct exchange *x, int http_status, const char *content_type,
+                    const struct http_body *body, const struct http_field *fields, size_t field_count)
+{
+    assert(field_count <= HTTP_FIELDS_MAX);
+    struct answer a = {.http_status = http_status,
+                       .content_type = content_type,
+                       .fields = fields,
+                       .field_count = field_count};
+    if (body) a.body = *body;
+    server_answer(x, &a);
+}
+
+void exchange_problem(struct exchange *x, enum status status, const char *detail, int64_t retry_after_ms,
+                      const struct http_field *fields, size_t field_count)
+{
+    x->keep_tag = NULL;
+    server_problem(x, status, detail, retry_after_ms, fields, field_count);
+}
+
+static bool may_keep(const struct exchange *x)
+{
+    return !x->server->draining && x->request.header[HTTP_HEADER_REQUEST_ID].ptr == NULL;
+}
+
+bool exchange_reply_kept(struct exchange *x, const void *tag, unsigned variant)
+{
+    /* Only within the handler's call: until a later one is queued the slot could be given to another. */
+    if (x->server->dispatching != x || !may_keep(x)) return false;
+    const struct kept_slot *slot = server_kept_find(x->server, tag, variant);
+    if (!slot) return false;
+    x->response = slot->response;
+    x->response_borrowed = true;
+    x->http_status = slot->http_status;
+    x->response_bytes = slot->bytes;
+    exchange_move(x, PHASE_ANSWERED);
+    return true;
+}
+
+void exchange_keep(struct exchange *x, const void *tag, unsigned variant, int64_t until_us)
+{
+    if (!may_keep(x)) return;
+    x->keep_tag = tag;
+    x->keep_variant = variant;
+    x->keep_until_us = until_us;
+}

@@ -1,0 +1,161 @@
+/* ops: what probes, Prometheus and people ask. Everything here is in memory: neither Redis nor the disk is
+ * asked. */
+#include "common.h"
+
+#include "util/json_doc.h"
+#include "util/rfc3339.h"
+
+#include <stdlib.h>
+
+enum { STALLED_MS = 10000 };
+
+static const char OPENAPI[] = {
+#include "embed/openapi.json.h"
+};
+
+static void reply_doc(struct exchange *x, int http_status, struct json_doc *doc)
+{
+    struct buf text = {0};
+    if (doc && json_doc_print(doc, &text)) {
+        const struct http_body body = {.bytes = buf_slice(&text)};
+        exchange_reply(x, http_status, "application/json", &body, NULL, 0);
+    } else {
+        handler_problem(x, STATUS_OVERLOADED, "out of memory");
+    }
+    buf_deinit(&text);
+    json_doc_destroy(&doc);
+}
+
+void handle_livez(void *arg, struct exchange *x)
+{
+    struct house_shared *shared = ((struct house *)arg)->shared;
+    int64_t now_ms = clock_mono_ms(shared->clock);
+    bool turning = true;
+    for (unsigned i = 0; i < shared->loop_count; i++)
+        turning = turning && now_ms - loop_stamp_ms(shared->loops[i]) <= STALLED_MS;
+    struct json_doc *doc = json_doc_create();
+    if (doc) json_node_set_string(json_doc_root(doc), "status", slice_of(turning ? "alive" : "stalled"));
+    reply_doc(x, turning ? 200 : 503, doc);
+}
+
+static const char *mode_of(struct house_shared *shared)
+{
+    return !shared->node ? "embedded" : cache_store_degraded(shared->cache) ? "degraded" : "redis";
+}
+
+static const char *status_of(struct house_shared *shared)
+{
+    if (atomic_load(&shared->http.draining)) return "draining";
+    if (!atomic_load(&shared->ready)) return "starting";
+    return cache_store_degraded(shared->cache) ? "degraded" : "ready";
+}
+
+static void put_readiness(struct house_shared *shared, struct json_node *root)
+{
+    struct lru_stats stats;
+    lru_stats(shared->lru, &stats);
+    json_node_set_string(root, "status", slice_of(status_of(shared)));
+    json_node_set_string(root, "mode", slice_of(mode_of(shared)));
+    struct json_node *redis = json_node_add_array(root, "redis");
+    if (shared->node) {
+        struct json_node *node = json_array_add_object(redis);
+        json_node_set_string(node, "node", slice_of(redis_node_name(shared->node)));
+        enum breaker_state state = breaker_state(redis_node_breaker(shared->node));
+        json_node_set_string(node, "circuit", slice_of(breaker_state_names[state]));
+    }
+    json_node_set_int(root, "journal", (int64_t)stats.pending_entries);
+    struct json_node *warnings = json_node_add_array(root, "warnings");
+    if (!shared->node)
+        json_array_add_string(warnings,
+                              SLICE_LITERAL("embedded mode: nothing is shared with other instances"));
+}
+
+void handle_readyz(void *arg, struct exchange *x)
+{
+    struct house_shared *shared = ((struct house *)arg)->shared;
+    bool ready = atomic_load(&shared->ready) && !atomic_load(&shared->http.draining);
+    struct json_doc *doc = json_doc_create();
+    if (doc) put_readiness(shared, json_doc_root(doc));
+    reply_doc(x, ready ? 200 : 503, doc);
+}
+
+void handle_status(void *arg, struct exchange *x)
+{
+    struct house_shared *shared = ((struct house *)arg)->shared;
+    struct json_doc *doc = json_doc_create();
+    if (doc) {
+        struct json_node *root = json_doc_root(doc);
+        struct lru_stats stats;
+        char started[RFC3339_SIZE];
+        lru_stats(shared->lru, &stats);
+        rfc3339_format(shared->started_wall_ms, started);
+        put_readiness(shared, root);
+        json_node_set_string(root, "version", slice_of(PHOENIX_VERSION));
+        json_node_set_string(root, "started_at", slice_of(started));
+        struct json_node *table = json_node_add_object(root, "table");
+        json_node_set_int(table, "entries", (int64_t)stats.entries);
+        json_node_set_int(table, "bytes", (int64_t)stats.bytes);
+        json_node_set_int(table, "pending_entries", (int64_t)stats.pending_entries);
+        json_node_set_int(table, "pending_bytes", (int64_t)stats.pending_bytes);
+        json_node_set_bool(table, "near_live", atomic_load(&shared->near_live));
+        struct json_node *reads = json_node_add_object(root, "cache_reads");
+        for (unsigned i = 0; i < CACHE_SOURCE_COUNT; i++)
+            json_node_set_int(reads, cache_source_names[i],
+                              (int64_t)metrics_sum(shared->metrics, METRIC_CACHE_READS, i, 0));
+        struct json_node *http = json_node_add_object(root, "http");
+        json_node_set_int(http, "connections", atomic_load(&shared->http.connections));
+        json_node_set_int(http, "inflight_bytes", (int64_t)atomic_load(&shared->http.inflight_bytes));
+    }
+    reply_doc(x, 200, doc);
+}
+
+/* Counters that others keep are brought into ours as differences. */
+static void collect(struct house_shared *shared)
+{
+    struct lru_stats stats;
+    lru_stats(shared->lru, &stats);
+    for (unsigned i = 0; i < LRU_EXIT_COUNT; i++) {
+        metrics_count(shared->scrape_cell, METRIC_LRU_EXITS, i, 0, stats.exits[i] - shared->exits_seen[i]);
+        shared->exits_seen[i] = stats.exits[i];
+    }
+    uint64_t dropped = log_dropped(shared->log);
+    metrics_count(shared->scrape_cell, METRIC_LOG_DROPPED, 0, 0, dropped - shared->dropped_seen);
+    shared->dropped_seen = dropped;
+    unsigned pooled = 0;
+    for (unsigned i = 0; i < shared->loop_count; i++)
+        pooled += shared->pools[i] ? redis_pool_ready(shared->pools[i]) : 0;
+    const struct {
+        enum metric id;
+        double value;
+    } gauges[] = {{METRIC_LRU_BYTES, (double)stats.bytes},
+                  {METRIC_LRU_ENTRIES, (double)stats.entries},
+                  {METRIC_PENDING_ENTRIES, (double)stats.pending_entries},
+                  {METRIC_PENDING_BYTES, (double)stats.pending_bytes},
+                  {METRIC_NEAR_LIVE, atomic_load(&shared->near_live) ? 1 : 0},
+                  {METRIC_REDIS_CONNECTIONS, pooled},
+                  {METRIC_HTTP_CONNECTIONS, (double)atomic_load(&shared->http.connections)},
+                  {METRIC_HTTP_INFLIGHT_BYTES, (double)atomic_load(&shared->http.inflight_bytes)},
+                  {METRIC_START_TIME, (double)shared->started_wall_ms / 1000}};
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
+        metrics_gauge(shared->metrics, gauges[i].id, 0, gauges[i].value);
+}
+
+void handle_metrics(void *arg, struct exchange *x)
+{
+    struct house_shared *shared = ((struct house *)arg)->shared;
+    struct buf text = {0};
+    pthread_mutex_lock(&shared->scrape_lock);
+    collect(shared);
+    pthread_mutex_unlock(&shared->scrape_lock);
+    metrics_render(shared->metrics, &text);
+    const struct http_body body = {.bytes = buf_slice(&text)};
+    exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL, 0);
+    buf_deinit(&text);
+}
+
+void handle_openapi(void *arg, struct exchange *x)
+{
+    (void)arg;
+    const struct http_body body = {.bytes = {OPENAPI, sizeof OPENAPI}};
+    exchange_reply(x, 200, "application/json", &body, NULL, 0);
+}

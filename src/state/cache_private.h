@@ -1,0 +1,17 @@
+/* What reads, writes and replay of the cache share. */
+#ifndef PHOENIX_STATE_CACHE_PRIVATE_H
+#define PHOENIX_STATE_CACHE_PRIVATE_H
+
+#include "state/cache_store.h"
+
+/* PTTL and GETRANGE 0 limit: one byte more than value_max, so that a longer value shows. */
+void cache_read_commands(struct redis_command commands[2], struct slice redis_key, struct slice limit);
+
+/* The first half of the value's SHA-256; zeros where libcrypto fails. */
+void cache_etag(struct sha256 *sha, struct slice value, unsigned char out[16]);
+
+/* scripts/string_write.lua under a condition. ttl_ms text: "" deletes. Slices live until the call is done. */
+void cache_write_command(struct redis_command *command, struct slice redis_key, struct slice condition,
+                         struct slice expected, struct slice ttl_ms, struct slice value);
+
+#endif

@@ -1,0 +1,228 @@
+/* cache_write: one script call per write. What Redis has not taken for certain is put into the table as
+ * pending, unless it is guarded: a guarded write in doubt is settled once no given-up connection is left that
+ * could still bring it (the node is quiet):
+ *
+ *     in doubt → quiet? → read → ours: done · another's: 412 · none: send again · still in doubt at the
+ * deadline: 504 */
+#include "cache_private.h"
+
+#include "engine/redis/script.h"
+
+#include <stdio.h>
+
+enum { SETTLE_POLL_MS = 10 };
+
+static void settle(struct cache_write *w);
+
+void cache_etag(struct sha256 *sha, struct slice value, unsigned char out[16])
+{
+    unsigned char digest[SHA256_BYTES] = {0};
+    if (sha256_begin(sha) && sha256_add(sha, value)) sha256_end(sha, digest);
+    memcpy(out, digest, 16);
+}
+
+void cache_write_command(struct redis_command *command, struct slice redis_key, struct slice condition,
+                         struct slice expected, struct slice ttl_ms, struct slice value)
+{
+    *command =
+        (struct redis_command){.script = redis_script(REDIS_SCRIPT_STRING_WRITE),
+                               .argc = 6,
+                               .argv = {SLICE_LITERAL("1"), redis_key, condition, expected, ttl_ms, value},
+                               .types = REDIS_TYPE_INTEGER};
+}
+
+static void finish(struct cache_write *w, enum status status, bool replaced, bool local)
+{
+    loop_timer_stop(&w->timer);
+    buf_deinit(&w->redis_key);
+    w->status = status;
+    w->replaced = replaced;
+    w->local = local;
+    if (status == STATUS_OK) metrics_count(w->port->cell, METRIC_CACHE_WRITES, local ? 1 : 0, 0, 1);
+    w->done(w);
+}
+
+static struct lru_meta meta_of(struct cache_write *w)
+{
+    const struct cache_store_options *options = cache_store_options(w->port->store);
+    struct lru_meta meta = {.stamp_ms = w->stamp_ms};
+    /* A deletion that Redis took must stay known for as long as an older write of ours could still come back
+     * in doubt. */
+    meta.expires_ms =
+        clock_wall_ms(options->clock) + (w->kind == CACHE_DELETE ? options->deadline_ms : w->ttl_ms);
+    if (w->kind != CACHE_DELETE) cache_etag(w->port->sha, w->value, meta.etag);
+    return meta;
+}
+
+/* Redis has it. The table's copy is untrusted until it has been read back; a value too large for the table is
+ * simply not there. */
+static void acknowledged(struct cache_write *w, bool replaced)
+{
+    struct lru_meta meta = meta_of(w);
+    bool unused;
+    lru_put(cache_store_lru(w->port->store), w->key, w->kind == CACHE_DELETE ? SLICE_NONE : w->value, &meta,
+            w->kind == CACHE_DELETE ? LRU_DELETED : 0, &unused);
+    finish(w, STATUS_OK, replaced, false);
+}
+
+/* Redis does not have it, or may not: kept here until it has been handed back. */
+static void keep(struct cache_write *w)
+{
+    struct lru_meta meta = meta_of(w);
+    unsigned flags = LRU_PENDING;
+    if (w->kind == CACHE_DELETE) {
+        flags |= LRU_DELETED;
+        meta.expires_ms = 0;
+    } else if (w->kind == CACHE_CREATE) {
+        flags |= LRU_IF_ABSENT;
+    }
+    bool replaced = false;
+    bool kept = lru_put(cache_store_lru(w->port->store), w->key,
+                        w->kind == CACHE_DELETE ? SLICE_NONE : w->value, &meta, flags, &replaced);
+    if (!kept)
+        finish(w, STATUS_REDIS_UNAVAILABLE, false,
+               true); /* larger than the table keeps: nothing can be promised */
+    else if (replaced && w->kind == CACHE_CREATE)
+        finish(w, STATUS_PRECONDITION_FAILED, false, true);
+    else
+        finish(w, STATUS_OK, replaced, true);
+}
+
+static void not_taken(struct cache_write *w, enum status why)
+{
+    if (w->kind == CACHE_CREATE)
+        finish(w, why, false, true);
+    else
+        keep(w);
+}
+
+static void on_reply(struct redis_call *call)
+{
+    struct cache_write *w = call->arg;
+    switch (call->outcome) {
+    case REDIS_CALL_OK:
+        if (call->replies[0].integer < 0)
+            finish(w, STATUS_PRECONDITION_FAILED, false, false);
+        else
+            acknowledged(w, call->replies[0].integer > 0);
+        return;
+    case REDIS_CALL_FOREIGN:
+        finish(w, STATUS_FOREIGN_VALUE, false, false);
+        return;
+    case REDIS_CALL_REFUSED:
+        not_taken(w, STATUS_REDIS_REFUSED);
+        return;
+    case REDIS_CALL_IN_DOUBT:
+        if (w->kind == CACHE_CREATE)
+            settle(w);
+        else
+            keep(w);
+        return;
+    default:
+        not_taken(w, STATUS_REDIS_UNAVAILABLE);
+    }
+}
+
+static void write_now(struct cache_write *w)
+{
+    static const struct slice NONE = {"", 0};
+    if (w->kind == CACHE_DELETE)
+        w->commands[0] = (struct redis_command){
+            .argc = 2, .argv = {SLICE_LITERAL("DEL"), buf_slice(&w->redis_key)}, .types = REDIS_TYPE_INTEGER};
+    else
+        cache_write_command(&w->commands[0], buf_slice(&w->redis_key),
+                            w->kind == CACHE_CREATE ? SLICE_LITERAL("absent") : SLICE_LITERAL("any"), NONE,
+                            slice_of(w->ttl), w->value);
+    w->call = (struct redis_call){
+        .commands = w->commands, .count = 1, .deadline_us = w->deadline_us, .done = on_reply, .arg = w};
+    lru_touch_slot(cache_store_lru(w->port->store), w->key);
+    if (!redis_pool_submit(w->port->pool, &w->call)) not_taken(w, STATUS_REDIS_UNAVAILABLE);
+}
+
+/* --- a create in doubt --- */
+
+static void on_looked(struct redis_call *call)
+{
+    struct cache_write *w = call->arg;
+    if (call->outcome == REDIS_CALL_FOREIGN)
+        finish(w, STATUS_PRECONDITION_FAILED, false, false);
+    else if (call->outcome != REDIS_CALL_OK)
+        settle(w);
+    else if (call->replies[0].integer == -2)
+        write_now(w);
+    else if (slice_equal(call->replies[1].text, w->value))
+        acknowledged(w, false);
+    else
+        finish(w, STATUS_PRECONDITION_FAILED, false, false);
+}
+
+static void on_settle_timer(void *arg)
+{
+    settle(arg);
+}
+
+static void settle(struct cache_write *w)
+{
+    const struct cache_store_options *options = cache_store_options(w->port->store);
+    int64_t now = loop_now_us(w->port->loop);
+    if (now >= w->deadline_us || cache_store_degraded(w->port->store)) {
+        finish(w, STATUS_OUTCOME_UNKNOWN, false, false);
+        return;
+    }
+    if (redis_node_quiet(options->node)) {
+        snprintf(w->limit, sizeof w->limit, "%zu", options->value_max);
+        cache_read_commands(w->commands, buf_slice(&w->redis_key), slice_of(w->limit));
+        w->call = (struct redis_call){
+            .commands = w->commands, .count = 2, .deadline_us = w->deadline_us, .done = on_looked, .arg = w};
+        if (redis_pool_submit(w->port->pool, &w->call)) return;
+    }
+    loop_timer_start(w->port->loop, &w->timer, now + SETTLE_POLL_MS * 1000, on_settle_timer, w);
+}
+
+/* --- start --- */
+
+static void write_embedded(struct cache_write *w)
+{
+    struct lru *lru = cache_store_lru(w->port->store);
+    if (w->kind == CACHE_DELETE) {
+        struct lru_token token = lru_fill_begin(lru, w->key);
+        lru_fill_absent(lru, w->key, &token);
+        finish(w, STATUS_OK, false, true);
+        return;
+    }
+    struct lru_meta meta = meta_of(w);
+    bool replaced = false;
+    if (!lru_put(lru, w->key, w->value, &meta, w->kind == CACHE_CREATE ? LRU_IF_ABSENT : 0, &replaced))
+        finish(w, STATUS_OVERLOADED, false, true);
+    else if (replaced && w->kind == CACHE_CREATE)
+        finish(w, STATUS_PRECONDITION_FAILED, false, true);
+    else
+        finish(w, STATUS_OK, replaced, true);
+}
+
+static bool is_pending(struct cache_store *store, struct slice key)
+{
+    struct lru_hit hit;
+    if (!lru_get(cache_store_lru(store), key, &hit)) return false;
+    lru_release(hit.entry);
+    return (hit.flags & LRU_PENDING) != 0;
+}
+
+void cache_write_start(struct cache_port *port, struct cache_write *w)
+{
+    w->port = port;
+    w->redis_key = (struct buf){0};
+    w->timer = (struct loop_timer){0};
+    if (cache_store_embedded(port->store)) {
+        write_embedded(w);
+        return;
+    }
+    if (is_pending(port->store, w->key)) {
+        keep(w); /* behind what Redis still has to learn; a create can be judged here, the newest version
+                    being ours */
+        return;
+    }
+    cache_store_redis_key(port->store, w->key, &w->redis_key);
+    snprintf(w->ttl, sizeof w->ttl, "%lld", (long long)w->ttl_ms);
+    write_now(w);
+}
