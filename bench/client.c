@@ -2,18 +2,19 @@
  * writes it) in order and round again, each connection one at a time, and checks that every answer is a 2xx.
  * Two modes:
  * - closed, `-n REQUESTS`: exactly so many requests, so that what the server did can be divided by them. With
- *   `-b` in bursts: one request on each connection, then all answers, so that the server's turns do not
- * depend on who was scheduled when.
+ *   `-b PID` in bursts: one request on each connection, then all answers; the server PID is stopped while
+ * they are sent, so that its turns do not depend on who was scheduled when.
  * - open, `-n REQUESTS -r RATE`: on a fixed schedule, whatever the server does; latency counts from the time
  *   a request was due, also when it had to wait for a free connection. The first tenth is not counted.
  * One thread. Prints one line of name=value; exits 1 when anything but a 2xx came back.
- * Usage: client [-c CONNECTIONS] [-b] [-r RATE] -n REQUESTS PORT FILE */
+ * Usage: client [-c CONNECTIONS] [-b PID] [-r RATE] -n REQUESTS PORT FILE */
 #include <arpa/inet.h>
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -216,13 +217,63 @@ static void turn(struct client *c, int64_t timeout_ns)
     }
 }
 
-static void run_closed(struct client *c, bool bursts)
+static void send_to_idle(struct client *c)
+{
+    while (c->idle_count > 0 && c->sent < c->target)
+        send_next(c, 0);
+}
+
+static void run_closed(struct client *c)
 {
     while (c->done < c->target) {
-        const bool may_send = !bursts || c->idle_count == c->connection_count;
-        while (may_send && c->idle_count > 0 && c->sent < c->target)
-            send_next(c, 0);
+        send_to_idle(c);
         turn(c, STALL_S * SECOND_NS);
+    }
+}
+
+/* The state of one thread, as /proc shows it: R running, S asleep, T or t stopped by a signal or a tracer. */
+static char thread_state(pid_t pid, const char *thread)
+{
+    char path[300];
+    char line[256] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, thread);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return '\0'; /* it has ended meanwhile */
+    const bool read = fgets(line, sizeof line, file) != NULL;
+    (void)fclose(file);
+    const char *name_end = read ? strrchr(line, ')') : NULL;
+    return name_end != NULL ? name_end[2] : '\0';
+}
+
+/* Waits until each thread of the server is in one of these states. */
+static void await_states(pid_t pid, const char *states)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    for (bool all = false; !all;) {
+        (void)usleep(100);
+        all = true;
+        DIR *directory = opendir(path);
+        if (directory == NULL) die(path);
+        for (struct dirent *e = readdir(directory); e != NULL; e = readdir(directory)) {
+            if (e->d_name[0] == '.') continue;
+            const char state = thread_state(pid, e->d_name);
+            if (state != '\0' && strchr(states, state) == NULL) all = false;
+        }
+        (void)closedir(directory);
+    }
+}
+
+static void run_bursts(struct client *c, pid_t server)
+{
+    while (c->done < c->target) {
+        await_states(server, "S"); /* what follows its last answer is done */
+        if (kill(server, SIGSTOP) != 0) die("SIGSTOP");
+        await_states(server, "Tt");
+        send_to_idle(c);
+        if (kill(server, SIGCONT) != 0) die("SIGCONT");
+        while (c->done < c->sent)
+            turn(c, STALL_S * SECOND_NS);
     }
 }
 
@@ -279,11 +330,11 @@ static size_t number(const char *text, size_t max)
 int main(int argc, char **argv)
 {
     struct client c = {.connection_count = 1};
-    bool bursts = false;
+    size_t stopped = 0;
     size_t rate = 0;
-    for (int option = getopt(argc, argv, "bc:n:r:"); option != -1; option = getopt(argc, argv, "bc:n:r:")) {
+    for (int option = getopt(argc, argv, "b:c:n:r:"); option != -1; option = getopt(argc, argv, "b:c:n:r:")) {
         if (option == 'b')
-            bursts = true;
+            stopped = number(optarg, INT32_MAX);
         else if (option == 'c')
             c.connection_count = number(optarg, CONNECTIONS_MAX);
         else if (option == 'n')
@@ -294,7 +345,7 @@ int main(int argc, char **argv)
             return 2;
     }
     if (argc - optind != 2 || c.target == 0) {
-        (void)fprintf(stderr, "usage: client [-c CONNECTIONS] [-b] [-r RATE] -n REQUESTS PORT FILE\n");
+        (void)fprintf(stderr, "usage: client [-c CONNECTIONS] [-b PID] [-r RATE] -n REQUESTS PORT FILE\n");
         return 2;
     }
     const uint16_t port = (uint16_t)number(argv[optind], UINT16_MAX);
@@ -303,8 +354,10 @@ int main(int argc, char **argv)
     const int64_t start_ns = now_ns();
     if (rate > 0)
         run_open(&c, (int64_t)rate);
+    else if (stopped > 0)
+        run_bursts(&c, (pid_t)stopped);
     else
-        run_closed(&c, bursts);
+        run_closed(&c);
     printf("requests=%zu errors=%zu us=%lld", c.done, c.errors, (long long)(now_ns() - start_ns) / 1000);
     if (rate > 0) print_latency(&c);
     putchar('\n');
