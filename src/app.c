@@ -25,7 +25,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MMAP_THRESHOLD = 128 * 1024, DRAIN_LOOK_MS = 20, LOCAL_BYTES_DEFAULT = 64 * 1024 * 1024, CONTROL = 0 };
+enum {
+    MMAP_THRESHOLD = 128 * 1024,
+    DRAIN_LOOK_MS = 20,
+    LOCAL_BYTES_DEFAULT = 64 * 1024 * 1024,
+    CONTROL = 0,
+    ADMIN_CONNECTIONS_MAX = 64
+};
 
 extern char **environ;
 
@@ -58,6 +64,7 @@ struct app {
     struct cache_replay *replay;
     struct loop_signal *signals[3];
     struct loop_timer drain_timer;
+    _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */
     int64_t drain_until_us;
     bool draining;
 };
@@ -110,6 +117,7 @@ static struct metrics_labels label_table(void)
 /* --- connections --- */
 
 struct handover {
+    struct app *app;
     struct server *server;
     int fd;
     enum http_peer peer;
@@ -119,13 +127,14 @@ static void adopt(void *arg)
 {
     struct handover *h = arg;
     server_adopt(h->server, h->fd, h->peer);
+    atomic_fetch_sub(&h->app->on_the_way, 1);
     free(h);
 }
 
 static void hand_over(struct app *app, int fd, enum http_peer peer)
 {
     struct http_shared *http = &app->shared.http;
-    if (atomic_load(&http->connections) >= http->limits.connections_max) {
+    if (atomic_load(&http->connections) + atomic_load(&app->on_the_way) >= http->limits.connections_max) {
         metrics_count(app->admin_house.cell, METRIC_BOUND_HIT, HTTP_BOUND_CONNECTIONS, 0, 1);
         server_refuse(fd);
         return;
@@ -139,8 +148,10 @@ static void hand_over(struct app *app, int fd, enum http_peer peer)
         server_refuse(fd);
         return;
     }
-    *h = (struct handover){least->server, fd, peer};
+    *h = (struct handover){app, least->server, fd, peer};
+    atomic_fetch_add(&app->on_the_way, 1);
     if (!loop_post(least->loop, adopt, h)) {
+        atomic_fetch_sub(&app->on_the_way, 1);
         free(h);
         server_refuse(fd);
     }
@@ -159,7 +170,10 @@ static void on_unix_connection(void *arg, int fd)
 static void on_admin_connection(void *arg, int fd)
 {
     struct app *app = arg;
-    server_adopt(app->admin, fd, HTTP_PEER_TCP);
+    if (server_connections(app->admin) < ADMIN_CONNECTIONS_MAX)
+        server_adopt(app->admin, fd, HTTP_PEER_TCP);
+    else
+        server_refuse(fd);
 }
 
 static bool open_listeners(struct app *app, char *error, size_t size)
@@ -385,12 +399,13 @@ static void on_drain_timer(void *arg)
     struct app *app = arg;
     struct lru_stats stats;
     lru_stats(app->shared.lru, &stats);
-    int64_t connections = atomic_load(&app->shared.http.connections);
+    int64_t connections = atomic_load(&app->shared.http.connections) + atomic_load(&app->on_the_way);
     int64_t now = loop_now_us(app->loop);
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
                 stats.pending_entries == 0;
     if (!done && now < app->drain_until_us) {
-        loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * 1000, on_drain_timer, app);
+        loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * INT64_C(1000), on_drain_timer,
+                         app);
         return;
     }
     if (!done)
@@ -406,6 +421,8 @@ static void on_stop(void *arg)
     app->draining = true;
     LOG(app->shared.log, LOG_INFO, "stopping: finishing what is in flight");
     atomic_store(&app->shared.http.draining, true);
+    listener_drain(app->api_listener);
+    listener_drain(app->unix_listener);
     listener_close(&app->api_listener);
     listener_close(&app->unix_listener);
     for (unsigned i = 0; i < app->worker_count; i++)

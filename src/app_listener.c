@@ -164,13 +164,17 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
     return NULL;
 }
 
+void listener_drain(struct listener *l)
+{
+    while (l && accept_one(l))
+        ;
+}
+
 void listener_close(struct listener **listener)
 {
     struct listener *l = *listener;
     if (!l) return;
     *listener = NULL;
-    while (accept_one(l))
-        ;
     loop_io_destroy(&l->io);
     close(l->fd);
     close(l->spare_fd);

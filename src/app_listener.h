@@ -14,7 +14,8 @@ struct listener *listener_open_tcp(struct loop *loop, const char *address, liste
 /* A stale socket file (nobody listens) is replaced; a live one is an error. Mode 0660. */
 struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
                                     char *error, size_t error_size);
-/* Accepts what is queued, then closes, so that no client that has connected is reset. */
+/* Accepts what is queued: before a close while running, so that no client that has connected is reset. */
+void listener_drain(struct listener *l);
 void listener_close(struct listener **l);
 
 #endif

@@ -62,8 +62,8 @@ unsigned server_exchanges(const struct server *s); /* dispatched or receiving, n
 /* From now on each answer carries `Connection: close`, and connections without a request for 250 ms are
  * closed (not at once: a request that is on its way shall be answered). Loop thread. */
 void server_drain(struct server *s);
-/* Every exchange must have been answered (server_exchanges is 0). Closes what is still open. Loop thread,
- * after the last turn of handlers. */
+/* Answers 503 to what no handler has answered and closes what is still open. When the loop no longer turns: a
+ * handler's operation must not answer any more. */
 void server_destroy(struct server **s);
 
 #endif

@@ -101,16 +101,18 @@ static void on_reply(struct redis_call *call)
     struct cache_read *read = call->arg;
     struct lru *lru = cache_store_lru(read->port->store);
     bool again = read->tries < READ_TRIES && loop_now_us(read->port->loop) < read->deadline_us;
+    bool ok = call->outcome == REDIS_CALL_OK, absent = call->replies[0].integer == -2;
+    /* Another try where the connection died, which says nothing about the next one, or the key came to be
+     * between the commands. */
+    bool retry = call->outcome == REDIS_CALL_IN_DOUBT || (ok && absent && call->replies[1].text.len);
     if (call->outcome == REDIS_CALL_FOREIGN) {
         finish(read, missed(STATUS_FOREIGN_VALUE, false, false));
-    } else if (call->outcome == REDIS_CALL_IN_DOUBT && again) {
-        ask(read); /* the connection died, which says nothing about the next one */
-    } else if (call->outcome != REDIS_CALL_OK) {
+    } else if (retry && again) {
+        ask(read);
+    } else if (!ok) {
         finish(read, from_table(read->port->store, read->key));
-    } else if (call->replies[0].integer != -2) {
+    } else if (!absent) {
         take_value(read, call->replies[1].text, call->replies[0].integer);
-    } else if (call->replies[1].text.len && again) {
-        ask(read); /* it came to be between the two commands */
     } else {
         lru_fill_absent(lru, read->key, &read->token);
         finish(read, missed(STATUS_NOT_FOUND, false, false));

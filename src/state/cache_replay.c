@@ -241,11 +241,12 @@ static void on_tick(void *arg)
     if (stats.pending_entries && may && !r->active) begin_backlog(r, stats.pending_entries, now);
     if (!stats.pending_entries && r->active && r->busy == 0) end_backlog(r);
     if (r->active && may) {
-        if (r->spent_until_us < now - TICK_MS * 1000)
-            r->spent_until_us = now - TICK_MS * 1000; /* what was not used is not saved up */
+        if (r->spent_until_us < now - TICK_MS * INT64_C(1000))
+            r->spent_until_us = now - TICK_MS * INT64_C(1000); /* what was not used is not saved up */
         pump(r);
     }
-    loop_timer_start(port->loop, &r->timer, now + (r->active ? TICK_MS : IDLE_TICK_MS) * 1000, on_tick, r);
+    loop_timer_start(port->loop, &r->timer, now + (r->active ? TICK_MS : IDLE_TICK_MS) * INT64_C(1000),
+                     on_tick, r);
 }
 
 struct cache_replay *cache_replay_create(const struct cache_replay_options *options)

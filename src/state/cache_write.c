@@ -144,16 +144,15 @@ static void write_now(struct cache_write *w)
 static void on_looked(struct redis_call *call)
 {
     struct cache_write *w = call->arg;
-    if (call->outcome == REDIS_CALL_FOREIGN)
-        finish(w, STATUS_PRECONDITION_FAILED, false, false);
-    else if (call->outcome != REDIS_CALL_OK)
+    bool ok = call->outcome == REDIS_CALL_OK;
+    if (!ok && call->outcome != REDIS_CALL_FOREIGN)
         settle(w);
-    else if (call->replies[0].integer == -2)
+    else if (ok && call->replies[0].integer == -2)
         write_now(w);
-    else if (slice_equal(call->replies[1].text, w->value))
+    else if (ok && slice_equal(call->replies[1].text, w->value))
         acknowledged(w, false);
     else
-        finish(w, STATUS_PRECONDITION_FAILED, false, false);
+        finish(w, STATUS_PRECONDITION_FAILED, false, false); /* another's */
 }
 
 static void on_settle_timer(void *arg)
@@ -176,7 +175,7 @@ static void settle(struct cache_write *w)
             .commands = w->commands, .count = 2, .deadline_us = w->deadline_us, .done = on_looked, .arg = w};
         if (redis_pool_submit(w->port->pool, &w->call)) return;
     }
-    loop_timer_start(w->port->loop, &w->timer, now + SETTLE_POLL_MS * 1000, on_settle_timer, w);
+    loop_timer_start(w->port->loop, &w->timer, now + SETTLE_POLL_MS * INT64_C(1000), on_settle_timer, w);
 }
 
 /* --- start --- */

@@ -1,8 +1,8 @@
 /* lru: the in-process table behind /cache: near cache in front of Redis, and what is left when Redis is gone.
  *
  * Sharded by key hash; a mutex per shard, never held across a call out, and no function takes two shards at
- * once. Each entry is one block (header, key, value) with a reference count, so that a value is handed to an
- * HTTP answer without a copy and outlives its eviction. One global byte count (atomic) covers every block,
+ * once. Each entry is one block (80 bytes, key, value) with a reference count, so that a value is handed to
+ * an HTTP answer without a copy and outlives its eviction. One global byte count (atomic) covers every block,
  * its malloc overhead and the buckets; over `bytes_max` entries go from the own shard's cold end, then from
  * the next shards'. All operations O(1); buckets grow in small steps (linear hashing), never all at once.
  *
@@ -13,7 +13,11 @@
  *   PENDING                    Redis has not acknowledged it; pinned; newer than anything Redis can say
  *   DELETED                    a tombstone: hides the key (pending or, for a short while, acknowledged)
  *
- * Any thread may call anything; a `struct lru_entry *` is read-only to callers. */
+ * A PENDING tombstone never expires; a PENDING value does, and then has nothing to hand back. An acknowledged
+ * tombstone says nothing of what Redis holds since: it does not stop fills begun after it.
+ *
+ * Any thread may call anything; a `struct lru_entry *` is read-only to callers. Keys are at most 65535 bytes,
+ * values under 2 GiB. */
 #ifndef PHOENIX_ENGINE_LOCAL_LRU_H
 #define PHOENIX_ENGINE_LOCAL_LRU_H
 
@@ -26,10 +30,13 @@
 struct lru;
 
 struct lru_options {
-    size_t bytes_max; /* all that the table holds, overhead included */
-    size_t
-        pending_bytes_max; /* of these, pinned; beyond it the oldest pending entry is given up and counted */
-    int64_t near_ttl_ms;   /* how long an entry stays trusted at most */
+    /* All that the table holds, overhead included; at least 64 KiB (less is taken for that). Not counted: the
+     * fixed 256 KiB of stamps, and entries that left while referenced. */
+    size_t bytes_max;
+    /* Of these, pinned; beyond it the oldest pending entry that no one has taken is given up: it stays as an
+     * ordinary own entry, a tombstone goes. At most half of bytes_max (more is taken for that). */
+    size_t pending_bytes_max;
+    int64_t near_ttl_ms; /* how long an entry stays trusted at most */
     const struct clock *clock;
 };
 
@@ -39,19 +46,19 @@ enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4, LRU_IF_ABSENT = 
  * stamp_ms. */
 struct lru_meta {
     int64_t expires_ms; /* wall clock; 0: none */
-    int64_t
-        stamp_ms; /* the value's own `timestamp`, or the time of the deletion; 0: unknown. Orders writes. */
+    /* The value's own `timestamp`, or the time of the deletion; orders writes. 0: unknown. */
+    int64_t stamp_ms;
     unsigned char etag[16];
 };
 
 struct lru_entry; /* reference-counted */
 
-/* Why entries left. The order is that of the metric's label. */
+/* Why entries left, replaced and settled ones apart. The order is that of the metric's label. */
 enum lru_exit {
     LRU_EXIT_BUDGET,
-    LRU_EXIT_EXPIRED,
-    LRU_EXIT_INVALIDATED,
-    LRU_EXIT_PENDING_BUDGET,
+    LRU_EXIT_EXPIRED,        /* noticed at a look-up, a write, a take or an eviction */
+    LRU_EXIT_INVALIDATED,    /* also: Redis has no such key, or something newer (lru_settle) */
+    LRU_EXIT_PENDING_BUDGET, /* given up: never handed back, though a value may still be there to read */
     LRU_EXIT_COUNT
 };
 
@@ -97,7 +104,7 @@ struct lru_token lru_fill_begin(struct lru *lru, struct slice key);
 /* Makes an entry of what Redis answered, and always returns it with a reference for the caller's answer
  * (NULL: no memory), in the table or not: it is kept only if the token's slot is untouched and no PENDING
  * entry is there; trusted only if the token's epoch is also the live one. Keeps LRU_OWN when an own entry
- * holds the same bytes. */
+ * holds the same bytes. Too large to keep, it drops what was there. */
 struct lru_entry *lru_fill(struct lru *lru, struct slice key, struct slice value, const struct lru_meta *meta,
                            const struct lru_token *token);
 /* Redis said that the key does not exist: drops a non-pending entry if the token's slot is untouched. */
@@ -110,10 +117,11 @@ void lru_touch_slot(struct lru *lru, struct slice key);
 
 /* Puts a value (or with LRU_DELETED a tombstone, value empty) that this daemon wrote; LRU_OWN is implied,
  * never trusted; touches the slot. Rules, under the shard's lock: an OWN entry with a later stamp_ms stays
- * and the new one is dropped; whichever stays is PENDING if either was. Embedded mode puts plain OWN entries.
- * `out_replaced`: a live, undeleted entry was there before; with LRU_IF_ABSENT nothing is changed then. A
- * pending put evicts others to fit; false: no memory, or larger than an eighth of the budget (an older value
- * of that key is dropped all the same). */
+ * (when both are known; the later call wins when they are equal) and the new one is dropped; whichever stays
+ * is PENDING if either was. Embedded mode puts plain OWN entries. `out_replaced`: a live, undeleted entry was
+ * there before; written in any case; with LRU_IF_ABSENT nothing is changed then. A pending put evicts others
+ * to fit; false: no memory, or larger than an eighth of the budget (an older value of that key is dropped all
+ * the same, pending or not). */
 bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct lru_meta *meta,
              unsigned flags, bool *out_replaced);
 
@@ -131,11 +139,13 @@ void lru_trust_end(struct lru *lru);
 /* --- handing pending writes back --- */
 
 /* The oldest pending entry that no one has taken, marked as taken (one taker per key at a time: a replacement
- * put while it is taken stays untakeable until lru_settle or lru_untake). NULL: none. The caller's reference.
- */
+ * put while it is taken stays untakeable until lru_settle or lru_untake). NULL: none. The caller's reference,
+ * which must last until then. What is taken is not given up for the pending budget. */
 struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags);
 /* Redis has it, or something newer: if this very entry is still in the table it stops being pending (a
- * tombstone goes; with `superseded` a value goes too). Releases the taking, not the reference. */
+ * tombstone goes; with `superseded` a value goes too). Releases the taking, not the reference. If it stayed
+ * over an earlier pending write that was put while it was taken, it is to be handed back once more, for that
+ * write may have reached Redis after it: then it is takeable again, unless superseded. */
 void lru_settle(struct lru *lru, struct lru_entry *entry, bool superseded);
 /* Could not be handed back now: takeable again, behind the others. */
 void lru_untake(struct lru *lru, struct lru_entry *entry);

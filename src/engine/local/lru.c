@@ -29,7 +29,9 @@ struct lru *lru_create(const struct lru_options *options)
     random_bytes(&lru->seed, sizeof lru->seed);
     lru->clock = options->clock;
     lru->bytes_max = options->bytes_max < LRU_BYTES_MIN ? LRU_BYTES_MIN : options->bytes_max;
-    lru->pending_bytes_max = options->pending_bytes_max;
+    lru->pending_bytes_max = lru->bytes_max / LRU_PENDING_SHARE;
+    if (options->pending_bytes_max < lru->pending_bytes_max)
+        lru->pending_bytes_max = options->pending_bytes_max;
     lru->block_max = lru->bytes_max / LRU_ENTRY_SHARE;
     lru->near_ttl_ms = options->near_ttl_ms;
     pthread_mutex_init(&lru->pending_lock, NULL);
@@ -134,10 +136,7 @@ bool lru_get(struct lru *lru, struct slice key, struct lru_hit *out)
         lru_retain(e);
         trust = e->trust;
         *out = (struct lru_hit){.entry = e, .flags = e->flags & (LRU_OWN | LRU_PENDING)};
-        if (!(e->flags & LRU_PENDING) && shard->recency.first != e) {
-            lru_list_remove(&shard->recency, e);
-            lru_list_push_front(&shard->recency, e);
-        }
+        e->flags |= LRU_SEEN;
     }
     pthread_mutex_unlock(&shard->lock);
     lru_free_chain(gone);

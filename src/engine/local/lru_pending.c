@@ -2,8 +2,14 @@
  *
  * A pending entry is on one of the table's lists (enum lru_place) instead of its shard's recency list:
  * WAITING is the order of hand-back, and of giving up when there are too many bytes. At most one value of a
- * key is in a taker's hands: while one is, in the table (TAKEN, LOOSE) or replaced since (DETACHED), a newer
- * value of the key is PARKED, and is moved to WAITING by the settle or untake of the older.
+ * key is in a taker's hands: while one is, in the table (TAKEN) or replaced since (DETACHED), a newer value
+ * of the key is PARKED, and is moved to WAITING by the settle or untake of the older.
+ *
+ * What is in a taker's hands is not given up, for it may reach Redis yet. The budget holds all the same:
+ * nothing is taken while the table is over it, so what is taken is within it.
+ *
+ * lru_pending_take moves WAITING to TAKEN under `pending_lock` alone. So whoever ends an entry's being
+ * pending while it stays in the table looks at its place and changes it in one holding of that lock.
  *
  * DETACHED is searched on every pending put. It holds no more than the takers have in hand, and of these only
  * what was overwritten meanwhile: almost always nothing. */
@@ -21,22 +27,12 @@ static void pending_count(struct lru *lru, const struct lru_entry *e, bool more)
     }
 }
 
-static bool is_list(uint8_t place)
-{
-    return place != LRU_PLACE_NONE && place != LRU_PLACE_LOOSE;
-}
-
 /* Under pending_lock. */
 static void place_move(struct lru *lru, struct lru_entry *e, enum lru_place to)
 {
-    if (is_list(e->place)) lru_list_remove(&lru->places[e->place], e);
+    if (e->place != LRU_PLACE_NONE) lru_list_remove(&lru->places[e->place], e);
     e->place = (uint8_t)to;
-    if (is_list(e->place)) lru_list_push_back(&lru->places[to], e);
-}
-
-static bool is_in_hand(const struct lru_entry *e)
-{
-    return e->place == LRU_PLACE_TAKEN || e->place == LRU_PLACE_LOOSE || e->place == LRU_PLACE_DETACHED;
+    if (to != LRU_PLACE_NONE) lru_list_push_back(&lru->places[to], e);
 }
 
 static bool same_key(const struct lru_entry *a, const struct lru_entry *b)
@@ -58,12 +54,7 @@ void lru_pending_enter(struct lru *lru, struct lru_entry *e)
     e->flags |= LRU_PENDING;
     pthread_mutex_lock(&lru->pending_lock);
     pending_count(lru, e, true);
-    if (e->place == LRU_PLACE_LOOSE) {
-        place_move(lru, e, LRU_PLACE_TAKEN);
-        e->flags |= LRU_AGAIN;
-    } else {
-        place_move(lru, e, is_key_detached(lru, e) ? LRU_PLACE_PARKED : LRU_PLACE_WAITING);
-    }
+    place_move(lru, e, is_key_detached(lru, e) ? LRU_PLACE_PARKED : LRU_PLACE_WAITING);
     pthread_mutex_unlock(&lru->pending_lock);
 }
 
@@ -79,24 +70,22 @@ void lru_pending_renew(struct lru *lru, struct lru_entry *e)
     pthread_mutex_unlock(&lru->pending_lock);
 }
 
-void lru_pending_leave(struct lru *lru, struct lru_entry *e, bool leaves_table)
+void lru_pending_leave(struct lru *lru, struct lru_entry *e)
 {
     pthread_mutex_lock(&lru->pending_lock);
     pending_count(lru, e, false);
-    if (e->place != LRU_PLACE_TAKEN) {
-        place_move(lru, e, LRU_PLACE_NONE);
-    } else {
-        place_move(lru, e, leaves_table ? LRU_PLACE_DETACHED : LRU_PLACE_LOOSE);
-    }
+    place_move(lru, e, e->place == LRU_PLACE_TAKEN ? LRU_PLACE_DETACHED : LRU_PLACE_NONE);
     pthread_mutex_unlock(&lru->pending_lock);
     e->flags &= (uint8_t) ~(LRU_PENDING | LRU_AGAIN);
 }
 
-void lru_pending_detach(struct lru *lru, struct lru_entry *e)
+/* Under both locks: an ordinary entry from now on. */
+static void make_ordinary(struct lru *lru, struct lru_shard *shard, struct lru_entry *e)
 {
-    pthread_mutex_lock(&lru->pending_lock);
-    place_move(lru, e, LRU_PLACE_DETACHED);
-    pthread_mutex_unlock(&lru->pending_lock);
+    pending_count(lru, e, false);
+    place_move(lru, e, LRU_PLACE_NONE);
+    e->flags &= (uint8_t) ~(LRU_PENDING | LRU_AGAIN);
+    lru_list_push_front(&shard->recency, e);
 }
 
 /* --- the budget of pending bytes --- */
@@ -104,46 +93,52 @@ void lru_pending_detach(struct lru *lru, struct lru_entry *e)
 void lru_pending_give_up(struct lru *lru, struct lru_shard *shard, struct lru_entry *e,
                          struct lru_entry **gone)
 {
+    pthread_mutex_lock(&lru->pending_lock);
+    bool taken = e->place == LRU_PLACE_TAKEN;
+    if (!taken) make_ordinary(lru, shard, e);
+    pthread_mutex_unlock(&lru->pending_lock);
+    if (taken) return;
     lru_count_exit(shard, LRU_EXIT_PENDING_BUDGET);
-    lru_pending_leave(lru, e, false);
-    lru_list_push_front(&shard->recency, e);
     if (e->deleted) lru_leave(lru, shard, e, gone);
 }
 
-/* The one to give up, with a reference: those in a taker's hands last, for they may reach Redis yet. */
-static struct lru_entry *oldest(struct lru *lru)
+static bool over_pending_budget(struct lru *lru)
 {
-    static const enum lru_place order[] = {LRU_PLACE_WAITING, LRU_PLACE_PARKED, LRU_PLACE_TAKEN};
-    struct lru_entry *e = NULL;
+    return atomic_load(&lru->pending_bytes) > lru->pending_bytes_max;
+}
+
+/* The one to give up, with a reference. What is on these lists is in the table, so it has not been freed. */
+static struct lru_entry *oldest_untaken(struct lru *lru)
+{
     pthread_mutex_lock(&lru->pending_lock);
-    for (size_t i = 0; i < sizeof order / sizeof *order && !e; i++)
-        e = lru->places[order[i]].first;
-    if (e) lru_retain(e); /* what is on these lists is in the table: it cannot have been freed */
+    struct lru_entry *e = lru->places[LRU_PLACE_WAITING].first;
+    if (!e) e = lru->places[LRU_PLACE_PARKED].first;
+    if (e) lru_retain(e);
     pthread_mutex_unlock(&lru->pending_lock);
     return e;
 }
 
-bool lru_pending_give_up_oldest(struct lru *lru)
+void lru_pending_trim(struct lru *lru)
 {
-    struct lru_entry *e = oldest(lru);
-    if (!e) return false;
-    struct lru_entry *gone = NULL;
-    struct lru_shard *shard = lru_shard_of(lru, e->hash);
-    pthread_mutex_lock(&shard->lock);
-    /* Between the locks it may have been settled or replaced: then that made the room. */
-    if (e->flags & LRU_PENDING) lru_pending_give_up(lru, shard, e, &gone);
-    pthread_mutex_unlock(&shard->lock);
-    lru_free_chain(gone);
-    lru_release(e);
-    return true;
+    struct lru_entry *e;
+    while (over_pending_budget(lru) && (e = oldest_untaken(lru))) {
+        struct lru_entry *gone = NULL;
+        struct lru_shard *shard = lru_shard_of(lru, e->hash);
+        pthread_mutex_lock(&shard->lock);
+        /* Between the locks it may have been taken, settled or replaced: then another one goes, or none. */
+        if (e->flags & LRU_PENDING) lru_pending_give_up(lru, shard, e, &gone);
+        pthread_mutex_unlock(&shard->lock);
+        lru_free_chain(gone);
+        lru_release(e);
+    }
 }
 
 /* --- hand-back --- */
 
-static bool has_expired_value(const struct lru *lru, const struct lru_entry *e)
+/* lru_is_expired for what is known to be PENDING, without reading `flags`. */
+static bool has_expired_value(const struct lru_entry *e, int64_t now_ms)
 {
-    if (e->deleted || e->meta.expires_ms == 0) return false;
-    return clock_wall_ms(lru->clock) >= e->meta.expires_ms;
+    return !e->deleted && e->meta.expires_ms != 0 && now_ms >= e->meta.expires_ms;
 }
 
 static void drop_expired(struct lru *lru, struct lru_entry *e)
@@ -158,40 +153,43 @@ static void drop_expired(struct lru *lru, struct lru_entry *e)
 
 struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags)
 {
+    int64_t now_ms = clock_wall_ms(lru->clock);
     for (;;) {
         pthread_mutex_lock(&lru->pending_lock);
         struct lru_entry *e = lru->places[LRU_PLACE_WAITING].first;
-        if (!e) {
-            pthread_mutex_unlock(&lru->pending_lock);
-            return NULL;
-        }
-        lru_retain(e);
-        bool expired = has_expired_value(lru, e);
-        if (!expired) place_move(lru, e, LRU_PLACE_TAKEN);
+        bool over = over_pending_budget(lru);
+        bool expired = e && has_expired_value(e, now_ms);
+        if (e) lru_retain(e);
+        if (e && !over && !expired) place_move(lru, e, LRU_PLACE_TAKEN);
         pthread_mutex_unlock(&lru->pending_lock);
-        if (!expired) {
+        if (!e) return NULL;
+        if (!over && !expired) {
             /* `flags` is the shard's lock's to read, and says nothing else of a waiting entry. */
             *out_flags = LRU_OWN | LRU_PENDING | (e->deleted ? LRU_DELETED : 0U);
             return e;
         }
-        drop_expired(lru, e);
+        if (expired) drop_expired(lru, e);
         lru_release(e);
+        if (over) lru_pending_trim(lru);
     }
 }
 
-/* Under the shard's lock: the key can be taken again; if this value is still pending it waits behind the
- * others, and so does the one that replaced it. */
-static void release_taking(struct lru *lru, struct lru_shard *shard, struct lru_entry *e)
+/* Under the shard's lock: the key can be taken again. A value that is still pending, this one (unless
+ * `settled`) or the one that replaced it, waits behind the others. */
+static void release_taking(struct lru *lru, struct lru_shard *shard, struct lru_entry *e, bool settled)
 {
-    e->flags &= (uint8_t)~LRU_AGAIN;
     pthread_mutex_lock(&lru->pending_lock);
-    if (is_in_hand(e)) {
-        bool was_detached = e->place == LRU_PLACE_DETACHED;
-        place_move(lru, e, e->place == LRU_PLACE_TAKEN ? LRU_PLACE_WAITING : LRU_PLACE_NONE);
-        struct lru_entry *newer = was_detached ? lru_find(shard, e->hash, lru_entry_key(e)) : NULL;
+    if (e->place == LRU_PLACE_DETACHED) {
+        place_move(lru, e, LRU_PLACE_NONE);
+        struct lru_entry *newer = lru_find(shard, e->hash, lru_entry_key(e));
         if (newer && newer->place == LRU_PLACE_PARKED) place_move(lru, newer, LRU_PLACE_WAITING);
+    } else if ((e->flags & LRU_PENDING) && settled) {
+        make_ordinary(lru, shard, e);
+    } else if (e->place == LRU_PLACE_TAKEN) {
+        place_move(lru, e, LRU_PLACE_WAITING);
     }
     pthread_mutex_unlock(&lru->pending_lock);
+    e->flags &= (uint8_t)~LRU_AGAIN;
 }
 
 void lru_settle(struct lru *lru, struct lru_entry *e, bool superseded)
@@ -199,13 +197,9 @@ void lru_settle(struct lru *lru, struct lru_entry *e, bool superseded)
     struct lru_entry *gone = NULL;
     struct lru_shard *shard = lru_shard_of(lru, e->hash);
     pthread_mutex_lock(&shard->lock);
-    bool again = (e->flags & LRU_AGAIN) && !superseded;
-    if ((e->flags & LRU_PENDING) && !again) {
-        lru_pending_leave(lru, e, false);
-        lru_list_push_front(&shard->recency, e);
-    }
-    release_taking(lru, shard, e);
-    if ((e->flags & LRU_IN_TABLE) && !again) {
+    bool settled = superseded || !(e->flags & LRU_AGAIN);
+    release_taking(lru, shard, e, settled);
+    if ((e->flags & LRU_IN_TABLE) && settled) {
         if (e->deleted) {
             lru_leave(lru, shard, e, &gone);
         } else if (superseded) {
@@ -220,6 +214,6 @@ void lru_untake(struct lru *lru, struct lru_entry *e)
 {
     struct lru_shard *shard = lru_shard_of(lru, e->hash);
     pthread_mutex_lock(&shard->lock);
-    release_taking(lru, shard, e);
+    release_taking(lru, shard, e, false);
     pthread_mutex_unlock(&shard->lock);
 }

@@ -24,43 +24,41 @@ enum {
     LRU_SEGMENT = 128,         /* buckets per allocation */
     LRU_BYTES_MIN = 64 * 1024, /* a smaller budget would be eaten by empty buckets */
     LRU_ENTRY_SHARE = 8,       /* of the budget: a larger block is not kept */
+    LRU_PENDING_SHARE = 2,     /* of the budget: no more is pinned, so that there is always what can go */
+    LRU_CHANCES = 8,           /* entries passed over per eviction at most */
     LRU_EPOCH_BITS = 24
 };
 
-/* Beside the header's flags, an entry's place in the life of a pending write:
+/* Beside the header's flags, an entry's place in the life of a pending write: each but NONE is a list.
  *
- *                      take                    leaves the table
- *   NONE --> WAITING --------> TAKEN ----+-------------------> DETACHED --> (released)
- *     |         ^  ^            | |      |                         ^
- *     v         |  +--- untake -+ +-- given up --> LOOSE ----------+
+ *                      take             leaves the table
+ *   NONE --> WAITING --------> TAKEN -------------------> DETACHED --> (released)
+ *     |         ^  ^             |
+ *     v         |  +--- untake --+
  *   PARKED -----+
  *
- * PARKED waits until the taker of the key's former value has settled or untaken. TAKEN, LOOSE (taken, then
- * given up for the pending budget) and DETACHED entries are in a taker's hands. */
+ * PARKED waits until the taker of the key's former value has settled or untaken. TAKEN and DETACHED entries
+ * are in a taker's hands. */
 enum lru_place {
     LRU_PLACE_NONE,
     LRU_PLACE_WAITING,
     LRU_PLACE_PARKED,
     LRU_PLACE_TAKEN,
     LRU_PLACE_DETACHED,
-    LRU_PLACE_LISTS, /* the places above, but for NONE, are lists */
-    LRU_PLACE_LOOSE = LRU_PLACE_LISTS
+    LRU_PLACE_COUNT
 };
 
-/* Flags of the table's own, beside enum lru_flags. AGAIN: while it was in a taker's hands another write of
+/* Flags of the table's own, beside enum lru_flags. SEEN: read since it was put or since
+ * eviction last passed over it. AGAIN: while it was in a taker's hands another write of
  * the key, an earlier one, was put as pending: settled, this value is to be handed back once more. */
-enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16 };
+enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16, LRU_SEEN = 32 };
 
 /* One block: this, the key, the value. 80 bytes are the whole cost beside malloc's and a bucket. The shard's
- * lock guards chain, trust and flags, and place of an entry that is not PENDING; `pending_lock` guards place
- * of one that is or that has left the table. prev and next belong to the list that the entry is on: recency
- * when it is in the table and not PENDING (the shard's lock), else that of its place (`pending_lock`). The
- * rest never changes. */
+ * lock guards chain, trust and flags; `pending_lock` guards place. prev and next belong to the list that the
+ * entry is on: recency when it is in the table and not PENDING (the shard's lock), else that of its place
+ * (`pending_lock`). The rest never changes. */
 struct lru_entry {
     struct lru_entry *chain; /* the bucket's next; after leaving, the next to free */
-    struct lru_entry *prev, *next;
-    uint64_t trust; /* epoch, and mono_ms of the fill below it: lru_trust_pack; 0: none */
-    struct lru_meta meta;
     _Atomic uint32_t refs;
     uint32_t hash; /* the upper half; its own upper bits are the shard */
     uint32_t value_len : 31;
@@ -68,6 +66,9 @@ struct lru_entry {
     uint16_t key_len;
     uint8_t flags;
     uint8_t place;
+    uint64_t trust;       /* epoch, and mono_ms of the fill: trust_pack in lru.c; 0: none */
+    struct lru_meta meta; /* a look-up needs what is above, and expires_ms: one cache line, mostly */
+    struct lru_entry *prev, *next;
     char bytes[];
 };
 static_assert(sizeof(struct lru_entry) == 80, "the cost of an entry is promised");
@@ -86,6 +87,7 @@ struct lru_shard {
     _Atomic uint64_t exits[LRU_EXIT_COUNT];
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what threads write has cache lines of its own */
 struct lru {
     struct hash_seed seed;
     const struct clock *clock;
@@ -97,7 +99,7 @@ struct lru {
     _Atomic uint64_t generation;       /* the last epoch */
     _Atomic uint32_t flushes;          /* counts in every slot's stamp at once */
     alignas(64) pthread_mutex_t pending_lock;
-    struct lru_list places[LRU_PLACE_LISTS];
+    struct lru_list places[LRU_PLACE_COUNT];
     _Atomic uint64_t pending_entries, pending_bytes; /* written under pending_lock */
     struct lru_shard shards[LRU_SHARDS];
     _Atomic uint32_t slots[LRU_SLOTS];
@@ -136,14 +138,15 @@ void lru_leave_counted(struct lru *lru, struct lru_shard *shard, struct lru_entr
                        struct lru_entry **gone);
 void lru_count_exit(struct lru_shard *shard, enum lru_exit why);
 bool lru_is_expired(const struct lru_entry *e, int64_t now_ms);
-/* From the cold end while the table is over its budget, but for `keep`. */
+/* From the cold end while the table is over its budget, but not `keep`, and what was read since only after a
+ * second round. */
 void lru_evict_cold(struct lru *lru, struct lru_shard *shard, const struct lru_entry *keep, int64_t now_ms,
                     struct lru_entry **gone);
 
 /* Without locks. */
 void lru_free_chain(struct lru_entry *gone);
-/* Until both budgets hold: pending writes over theirs, then other shards' cold ends, then pending writes. */
-void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms);
+/* Until both budgets hold: gives up pending writes over theirs, then evicts from the other shards. */
+void lru_make_room(struct lru *lru, const struct lru_shard *own, int64_t now_ms);
 
 /* --- lru_pending.c --- */
 
@@ -151,15 +154,12 @@ void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms);
 void lru_pending_enter(struct lru *lru, struct lru_entry *e);
 /* Under the shard's lock: an entry that stays over an earlier pending write is to be handed back after it. */
 void lru_pending_renew(struct lru *lru, struct lru_entry *e);
-/* Under the shard's lock: off the pending list, no longer PENDING. A taken one is DETACHED when it leaves the
- * table, else LOOSE. */
-void lru_pending_leave(struct lru *lru, struct lru_entry *e, bool leaves_table);
-/* Under the shard's lock: a LOOSE entry leaves the table. */
-void lru_pending_detach(struct lru *lru, struct lru_entry *e);
-/* Under the shard's lock: gives this entry up (an ordinary one from now on; a tombstone goes). */
+/* Under the shard's lock: off its list, no longer PENDING. A taken one becomes DETACHED. */
+void lru_pending_leave(struct lru *lru, struct lru_entry *e);
+/* Under the shard's lock: makes an untaken entry an ordinary one; a tombstone goes. Counted. */
 void lru_pending_give_up(struct lru *lru, struct lru_shard *shard, struct lru_entry *e,
                          struct lru_entry **gone);
-/* Without locks: gives up the oldest. False: there is none. */
-bool lru_pending_give_up_oldest(struct lru *lru);
+/* Without locks: gives up the oldest until the pending budget holds. */
+void lru_pending_trim(struct lru *lru);
 
 #endif

@@ -158,9 +158,9 @@ static struct lru_entry **bucket_of(const struct lru_shard *shard, uint32_t entr
 static bool segment_add(struct lru *lru, struct lru_shard *shard, uint32_t at)
 {
     if (at >= shard->segments_max) return false;
-    shard->segments[at] = calloc(LRU_SEGMENT, sizeof *shard->segments[at]);
+    shard->segments[at] = calloc(LRU_SEGMENT, sizeof(struct lru_entry *));
     if (!shard->segments[at]) return false;
-    atomic_fetch_add(&lru->bytes, lru_charge_size(LRU_SEGMENT * sizeof *shard->segments[at]));
+    atomic_fetch_add(&lru->bytes, lru_charge_size(LRU_SEGMENT * sizeof(struct lru_entry *)));
     return true;
 }
 
@@ -239,10 +239,9 @@ void lru_leave(struct lru *lru, struct lru_shard *shard, struct lru_entry *e, st
         link = &(*link)->chain;
     *link = e->chain;
     if (e->flags & LRU_PENDING) {
-        lru_pending_leave(lru, e, true);
+        lru_pending_leave(lru, e);
     } else {
         lru_list_remove(&shard->recency, e);
-        if (e->place == LRU_PLACE_LOOSE) lru_pending_detach(lru, e);
     }
     e->flags &= (uint8_t)~LRU_IN_TABLE;
     atomic_fetch_sub(&lru->bytes, lru_charge(e));
@@ -265,12 +264,27 @@ static bool over_budget(struct lru *lru)
     return atomic_load(&lru->bytes) > lru->bytes_max;
 }
 
+/* A look-up only marks what it reads, for moving it to the hot end would cost it three cache lines; the mark
+ * is worth one more round here. The bound keeps an eviction short when everything is marked. */
+static struct lru_entry *coldest(struct lru_shard *shard, const struct lru_entry *keep)
+{
+    struct lru_entry *e = shard->recency.last;
+    for (int i = 0; i < LRU_CHANCES && e && e != keep && (e->flags & LRU_SEEN); i++) {
+        e->flags &= (uint8_t)~LRU_SEEN;
+        lru_list_remove(&shard->recency, e);
+        lru_list_push_front(&shard->recency, e);
+        e = shard->recency.last;
+    }
+    return e;
+}
+
 void lru_evict_cold(struct lru *lru, struct lru_shard *shard, const struct lru_entry *keep, int64_t now_ms,
                     struct lru_entry **gone)
 {
     while (over_budget(lru)) {
-        struct lru_entry *cold = shard->recency.last;
-        if (!cold || cold == keep) return;
+        struct lru_entry *cold = coldest(shard, keep);
+        if (cold && cold == keep) cold = cold->prev;
+        if (!cold) return;
         enum lru_exit why = lru_is_expired(cold, now_ms) ? LRU_EXIT_EXPIRED : LRU_EXIT_BUDGET;
         lru_leave_counted(lru, shard, cold, why, gone);
     }
@@ -285,18 +299,13 @@ static void evict_from(struct lru *lru, struct lru_shard *shard, int64_t now_ms)
     lru_free_chain(gone);
 }
 
-void lru_make_room(struct lru *lru, struct lru_shard *own, int64_t now_ms)
+void lru_make_room(struct lru *lru, const struct lru_shard *own, int64_t now_ms)
 {
-    while (atomic_load(&lru->pending_bytes) > lru->pending_bytes_max) {
-        if (!lru_pending_give_up_oldest(lru)) break;
-    }
+    lru_pending_trim(lru);
     ptrdiff_t at = own - lru->shards;
-    while (over_budget(lru)) {
-        /* The own shard comes last, with what was just put: an ordinary entry never costs a pinned one. */
-        for (int i = 1; i <= LRU_SHARDS && over_budget(lru); i++) {
-            evict_from(lru, &lru->shards[(at + i) % LRU_SHARDS], now_ms);
-        }
-        if (over_budget(lru) && !lru_pending_give_up_oldest(lru)) return;
+    /* The own shard comes last again, now with what was just put. */
+    for (int i = 1; i <= LRU_SHARDS && over_budget(lru); i++) {
+        evict_from(lru, &lru->shards[(at + i) % LRU_SHARDS], now_ms);
     }
 }
 

@@ -164,7 +164,7 @@ static void on_tick(void *arg)
             live--;
         }
     }
-    loop_timer_start(p->options.loop, &p->tick, now + TICK_MS * 1000, on_tick, p);
+    loop_timer_start(p->options.loop, &p->tick, now + TICK_MS * INT64_C(1000), on_tick, p);
 }
 
 struct redis_pool *redis_pool_create(const struct redis_pool_options *options)

@@ -102,7 +102,7 @@ static void ping(struct redis_probe *p)
         (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("TIME")}, .types = REDIS_TYPE_ARRAY};
     p->sent_us = loop_now_us(p->options.loop);
     p->sent_wall_ms = clock_wall_ms(loop_clock(p->options.loop));
-    p->next_ping_us = p->sent_us + PING_MS * 1000;
+    p->next_ping_us = p->sent_us + PING_MS * INT64_C(1000);
     send_probe(p, 2, on_pong);
 }
 

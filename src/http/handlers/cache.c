@@ -47,10 +47,10 @@ static void hex16(const unsigned char bytes[16], char out[33])
 {
     static const char DIGITS[] = "0123456789abcdef";
     for (int i = 0; i < 16; i++) {
-        out[2 * i] = DIGITS[bytes[i] >> 4];
-        out[2 * i + 1] = DIGITS[bytes[i] & 15];
+        *out++ = DIGITS[bytes[i] >> 4];
+        *out++ = DIGITS[bytes[i] & 15];
     }
-    out[32] = 0;
+    *out = 0;
 }
 
 /* Appends a number to a literal start; cheaper than a format on the path that every hit takes. */

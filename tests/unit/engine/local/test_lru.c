@@ -87,13 +87,13 @@ START_TEST(many_keys_are_all_found_while_buckets_grow)
     close_table();
     fixture_open(&f, 64 << 20, 0);
     for (int i = 0; i < 30000; i++) {
-        snprintf(key, sizeof key, "key-%d", i);
+        (void)snprintf(key, sizeof key, "key-%d", i);
         put(&f, key, key, 0);
-        snprintf(key, sizeof key, "key-%d", i / 2);
+        (void)snprintf(key, sizeof key, "key-%d", i / 2);
         ck_assert_str_ne(look(&f, key), "-");
     }
     for (int i = 0; i < 30000; i++) {
-        snprintf(key, sizeof key, "key-%d", i);
+        (void)snprintf(key, sizeof key, "key-%d", i);
         struct lru_hit hit;
         ck_assert(lru_get(f.lru, slice_of(key), &hit));
         ck_assert(slice_equal_text(lru_entry_value(hit.entry), key));
@@ -416,14 +416,14 @@ START_TEST(a_flush_does_the_same_for_every_key)
     char key[32];
     lru_trust_begin(f.lru);
     for (int i = 0; i < 3000; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         if (i % 3 == 0) put(&f, key, "v", i % 2 ? LRU_PENDING : 0);
         fill(&f, key, "v");
     }
     LOOKS(&f, "0", "v/to");
     lru_invalidate_all(f.lru);
     for (int i = 0; i < 3000; i++) {
-        snprintf(key, sizeof key, "%d", i);
+        (void)snprintf(key, sizeof key, "%d", i);
         LOOKS(&f, key, i % 3 ? "-" : i % 2 ? "v/op" : "v/o");
     }
     ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_INVALIDATED], 2000);

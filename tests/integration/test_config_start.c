@@ -1,0 +1,296 @@
+/* DESIGN §8: arguments, configuration, exit codes, and what stops a start with one line that names the place.
+ */
+#include "../support/process.h"
+#include "../support/stage.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct run {
+    int status;
+    char *out, *err;
+};
+
+/* Runs the daemon with these arguments and environment until it ends by itself. */
+static struct run run(const char *const *args, const char *const *env)
+{
+    static int serial;
+    char binary[TEST_PATH_MAX];
+    char out[TEST_PATH_MAX];
+    char err[TEST_PATH_MAX];
+    char name[32];
+    const char *argv[8] = {daemon_binary(binary)};
+    for (size_t i = 0; args && args[i]; i++)
+        argv[i + 1] = args[i];
+    serial++;
+    scratch_path(out, FORMAT(name, "out-%d.txt", serial));
+    scratch_path(err, FORMAT(name, "err-%d.txt", serial));
+    const char **environment = daemon_environment(NULL, env);
+    struct run r = {.status = process_run(argv, environment, 10000, out, err)};
+    free(environment);
+    r.out = file_read(out, NULL);
+    r.err = file_read(err, NULL);
+    return r;
+}
+
+static void run_end(struct run *r)
+{
+    free(r->out);
+    free(r->err);
+}
+
+static unsigned lines(const char *text)
+{
+    unsigned n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+/* The start fails with 1 and one line that holds these parts. */
+static void expect_refusal(const char *const *args, const char *const *env, const char *part,
+                           const char *other)
+{
+    struct run r = run(args, env);
+    ck_assert_msg(r.status == 1, "ended with %d: %s", r.status, r.err);
+    ck_assert_msg(strstr(r.err, part) && strstr(r.err, other), "not named: %s and %s in: %s", part, other,
+                  r.err);
+    ck_assert_msg(lines(r.err) == 1, "not one line: %s", r.err);
+    run_end(&r);
+}
+
+#define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+START_TEST(version_and_help_say_what_this_is)
+{
+    struct run r = run(ARGS("--version"), NULL);
+    ck_assert_int_eq(r.status, 0);
+    ck_assert_ptr_nonnull(strstr(r.out, "phoenix-cached"));
+    ck_assert_ptr_nonnull(strstr(r.out, "hiredis"));
+    run_end(&r);
+    r = run(ARGS("--help"), NULL);
+    ck_assert_int_eq(r.status, 0);
+    static const char *const parts[] = {"--config",    "--check-config", "--print-config",
+                                        "http.listen", "redis.url",      "breaker.open_max_ms"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        ck_assert_msg(strstr(r.out, parts[i]), "--help lacks %s", parts[i]);
+    run_end(&r);
+}
+END_TEST
+
+START_TEST(wrong_usage_ends_with_2)
+{
+    struct run r = run(ARGS("--nonsense"), NULL);
+    ck_assert_int_eq(r.status, 2);
+    ck_assert_ptr_nonnull(strstr(r.err, "--nonsense"));
+    run_end(&r);
+    r = run(ARGS("--config"), NULL);
+    ck_assert_int_eq(r.status, 2);
+    run_end(&r);
+    r = run(ARGS("stray"), NULL);
+    ck_assert_int_eq(r.status, 2);
+    run_end(&r);
+}
+END_TEST
+
+static const char *write_config(char path[TEST_PATH_MAX], const char *text)
+{
+    scratch_path(path, "test.conf");
+    scratch_write(path, text);
+    return path;
+}
+
+START_TEST(check_config_judges_and_does_not_start)
+{
+    char path[TEST_PATH_MAX];
+    write_config(path,
+                 "[http]\nworkers = 2\nbody_max = 1MiB\n[redis]\nurl = redis://user:hush@127.0.0.1:1/2\n");
+    struct run r = run(ARGS("--config", path, "--check-config"), NULL);
+    ck_assert_msg(r.status == 0, "%d %s", r.status, r.err);
+    run_end(&r);
+    write_config(path, "[http]\nworkers = 2\n\nbody_maxx = 1\n");
+    expect_refusal(ARGS("--config", path, "--check-config"), NULL, "body_maxx", ":4");
+}
+END_TEST
+
+START_TEST(print_config_shows_what_holds_without_the_password)
+{
+    char path[TEST_PATH_MAX];
+    write_config(path,
+                 "[http]\nworkers = 2\nbody_max = 1MiB\n[redis]\nurl = redis://user:hush@127.0.0.1:1/2\n");
+    struct run r =
+        run(ARGS("--config", path, "--print-config"), ARGS("PHOENIX_HTTP_WORKERS=3", "PHOENIX_CACHE_TTL=60"));
+    ck_assert_msg(r.status == 0, "%d %s", r.status, r.err);
+    ck_assert_ptr_null(strstr(r.out, "hush"));
+    static const char *const parts[] = {"[http]",   "workers = 3", "body_max = 1MiB",
+                                        "ttl = 60", "[redis]",     "***"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        ck_assert_msg(strstr(r.out, parts[i]), "lacks %s: %s", parts[i], r.out);
+    write_config(path, r.out); /* what it prints, it reads */
+    run_end(&r);
+    r = run(ARGS("--config", path, "--check-config"), NULL);
+    ck_assert_msg(r.status == 0, "%d %s", r.status, r.err);
+    run_end(&r);
+}
+END_TEST
+
+START_TEST(mistakes_in_the_file_name_their_line)
+{
+    static const struct {
+        const char *text, *part, *line;
+    } cases[] = {
+        {"[http]\n\nnonsense = 1\n", "nonsense", ":3"},
+        {"[nonsense]\nlisten = 1\n", "nonsense", ":1"},
+        {"[http]\nworkers = many\n", "workers", ":2"},
+        {"[http]\n; comment\nworkers = 65\n", "workers", ":3"},
+        {"[http]\nbody_max = 1\n", "body_max", ":2"},
+        {"[breaker]\nfailure_rate = 2\n", "failure_rate", ":2"},
+        {"[local]\nnear = perhaps\n", "near", ":2"},
+    };
+    char path[TEST_PATH_MAX];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        expect_refusal(ARGS("--config", write_config(path, cases[i].text)), NULL, cases[i].part,
+                       cases[i].line);
+    scratch_path(path, "absent.conf");
+    expect_refusal(ARGS("--config", path), NULL, "absent.conf", "");
+}
+END_TEST
+
+START_TEST(mistakes_in_the_environment_name_their_variable)
+{
+    expect_refusal(NULL, ARGS("PHOENIX_HTTP_WORKERS=x"), "PHOENIX_HTTP_WORKERS", "");
+    expect_refusal(NULL, ARGS("PHOENIX_HTTP_DEADLINE_MS=5"), "PHOENIX_HTTP_DEADLINE_MS", "50");
+    expect_refusal(NULL, ARGS("PHOENIX_LOG_LEVEL=loud"), "PHOENIX_LOG_LEVEL", "loud");
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=http://127.0.0.1"), "redis.url", "");
+}
+END_TEST
+
+START_TEST(an_unreadable_token_file_stops_the_start)
+{
+    char path[TEST_PATH_MAX];
+    char line[TEST_PATH_MAX + 32];
+    scratch_path(path, "absent-token");
+    expect_refusal(NULL, ARGS(FORMAT(line, "PHOENIX_HTTP_TOKEN_FILE=%s", path)), "absent-token", "");
+    scratch_path(path, "empty-token");
+    scratch_write(path, " \n");
+    expect_refusal(NULL, ARGS(FORMAT(line, "PHOENIX_HTTP_TOKEN_FILE=%s", path)), "empty-token", "");
+}
+END_TEST
+
+START_TEST(tls_is_refused_clearly)
+{
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=rediss://127.0.0.1:6379"), "redis.url", "TLS");
+}
+END_TEST
+
+START_TEST(a_taken_port_stops_the_start)
+{
+    char listen[64];
+    char admin[64];
+    struct daemon *d = daemon_start(NULL);
+    FORMAT(listen, "PHOENIX_HTTP_LISTEN=127.0.0.1:%d", daemon_port(d));
+    FORMAT(admin, "PHOENIX_ADMIN_LISTEN=127.0.0.1:%d", port_reserve());
+    char port[16];
+    struct run r = run(NULL, ARGS(listen, admin));
+    ck_assert_msg(r.status == 1, "ended with %d: %s", r.status, r.err);
+    ck_assert_msg(strstr(r.err, FORMAT(port, ":%d", daemon_port(d))), "port not named: %s", r.err);
+    run_end(&r);
+    daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(unknown_variables_warn_and_service_links_do_not)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .env = ARGS("PHOENIX_HTTP_WORKRES=2", "PHOENIX_CACHED_PORT=tcp://10.0.0.1:8379",
+                    "PHOENIX_CACHED_SERVICE_HOST=10.0.0.1", "PHOENIX_CACHED_PORT_8379_TCP_ADDR=10.0.0.1")});
+    WAIT_FOR(daemon_log_has(d, "PHOENIX_HTTP_WORKRES"), 3000);
+    ck_assert(!daemon_log_has(d, "SERVICE_HOST"));
+    ck_assert(!daemon_log_has(d, "PHOENIX_CACHED_PORT"));
+    daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(sigterm_and_sigint_end_with_0)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+    for (size_t i = 0; i < 2; i++) {
+        struct daemon *d = daemon_start(NULL);
+        daemon_signal(d, signals[i]);
+        ck_assert_int_eq(daemon_wait(d, 10000), 0);
+        daemon_release(&d);
+    }
+}
+END_TEST
+
+START_TEST(sighup_rereads_the_log_level)
+{
+    char path[TEST_PATH_MAX];
+    write_config(path, "[log]\nlevel = error\n");
+    struct daemon *d = daemon_start(&(struct daemon_options){.args = ARGS("--config", path)});
+    ck_assert(!daemon_log_has(d, "level=info"));
+    write_config(path, "[log]\nlevel = info\n");
+    daemon_signal(d, SIGHUP);
+    WAIT_FOR(daemon_log_has(d, "level=info"), 5000);
+    daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(a_stale_unix_socket_is_replaced_and_removed_at_the_end)
+{
+    for (int i = 0; i < 2; i++) {
+        char socket[TEST_PATH_MAX + 32];
+        char path[TEST_PATH_MAX];
+        scratch_path(path, "shared.sock");
+        struct daemon *d = daemon_start(
+            &(struct daemon_options){.env = ARGS(FORMAT(socket, "PHOENIX_HTTP_UNIX_SOCKET=%s", path))});
+        struct http_client *h = http_open_unix(path);
+        EXPECT_STATUS(http_get(h, "/livez"), 200);
+        http_close(&h);
+        daemon_signal(d, i == 0 ? SIGKILL : SIGTERM); /* the first leaves its socket behind */
+        ck_assert_int_eq(daemon_wait(d, 10000), i == 0 ? 128 + SIGKILL : 0);
+        daemon_release(&d);
+    }
+}
+END_TEST
+
+START_TEST(logs_are_json_when_asked)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.env = ARGS("PHOENIX_LOG_FORMAT=json")});
+    char *log = daemon_log(d);
+    ck_assert_msg(log[0] == '{' && strstr(log, "\"level\":\"info\""), "%s", log);
+    free(log);
+    daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(embedded_mode_is_told)
+{
+    struct daemon *d = daemon_start(NULL);
+    WAIT_FOR(daemon_log_has(d, "embedded"), 3000);
+    daemon_stop(&d);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("config_start");
+    TCase *tc = test_case(suite, "start", 40);
+    tcase_add_test(tc, version_and_help_say_what_this_is);
+    tcase_add_test(tc, wrong_usage_ends_with_2);
+    tcase_add_test(tc, check_config_judges_and_does_not_start);
+    tcase_add_test(tc, print_config_shows_what_holds_without_the_password);
+    tcase_add_test(tc, mistakes_in_the_file_name_their_line);
+    tcase_add_test(tc, mistakes_in_the_environment_name_their_variable);
+    tcase_add_test(tc, an_unreadable_token_file_stops_the_start);
+    tcase_add_test(tc, tls_is_refused_clearly);
+    tcase_add_test(tc, a_taken_port_stops_the_start);
+    tcase_add_test(tc, unknown_variables_warn_and_service_links_do_not);
+    tcase_add_test(tc, sigterm_and_sigint_end_with_0);
+    tcase_add_test(tc, sighup_rereads_the_log_level);
+    tcase_add_test(tc, a_stale_unix_socket_is_replaced_and_removed_at_the_end);
+    tcase_add_test(tc, logs_are_json_when_asked);
+    tcase_add_test(tc, embedded_mode_is_told);
+    return test_run(suite);
+}
