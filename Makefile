@@ -164,12 +164,17 @@ fuzz:
 	@BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
 
 ## make bench      side-by-side measurements (minutes); bench-check compares system calls and instructions with the kept file
-bench: all
+bench bench-check:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
-	@BUILD=$(BUILD) bench/run.sh
-bench-check: all
-	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
-	@BUILD=$(BUILD) bench/check.sh
+	@$(MAKE) --no-print-directory bench-build
+	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/run.sh,bench/check.sh)
+
+BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
+.PHONY: bench-build
+bench-build: $(BENCH_BIN) $(BUILD)/phoenix-cached
+$(BUILD)/bench/%: bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $< $(LIBS_ALL)
 
 ## make docs       regenerate what comes from the tables (sample configuration, option table)
 docs: all
