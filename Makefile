@@ -11,10 +11,10 @@ PREFIX    ?= /usr/local
 DESTDIR   ?=
 VERSION   := 0.1.0
 
-PC        := libmicrohttpd hiredis libcjson libcurl libuv libcrypto inih
+PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih
 TEST_PC   := check libcurl
-DEB_RUN   := gcc make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libcurl4-openssl-dev libuv1-dev libssl-dev libinih-dev
-DEB_TEST  := check redis-server redis-tools
+DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev curl
+DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
 DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEB_BENCH := webdis wrk strace valgrind
 
@@ -60,13 +60,13 @@ help:
 ## make run        install what is missing, build, start the daemon (embedded mode unless PHOENIX_REDIS_URL is set)
 run:
 	@$(MAKE) --no-print-directory need-run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
 	@BUILD=$(BUILD) tools/run.sh
 
 ## make test       install what is missing, build and run all tests
 test:
 	@$(MAKE) --no-print-directory need-test
-	@$(MAKE) --no-print-directory tests-build
+	@$(MAKE) --no-print-directory -j$(shell nproc) tests-build
 	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(INTEG_BIN)
 
 ## make unit / integration   one half of the tests
@@ -91,39 +91,44 @@ need-test:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST)
 
 $(BUILD)/phoenix-cached: $(BUILD)/obj/src/main.o $(BUILD)/libphoenix.a
-	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(LIBS_ALL)
+	@echo '  LINK $@'
+	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(LIBS_ALL)
 
 $(BUILD)/libphoenix.a: $(OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(BUILD)/obj/%.o: %.c | $(EMBED_H)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	@echo '  CC   $<'
+	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 # What `--version` says of the libraries.
 $(BUILD)/gen/built_with: Makefile
 	@mkdir -p $(@D)
-	for p in $(PC); do echo "  $$p $$(pkg-config --modversion $$p)"; done > $@
+	@for p in $(PC); do echo "  $$p $$(pkg-config --modversion $$p)"; done > $@
 $(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
 	@mkdir -p $(@D)
-	tools/embed.sh $< > $@
+	@tools/embed.sh $< > $@
 
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh
 	@mkdir -p $(@D)
-	tools/embed.sh $(filter %/$*,$(EMBED)) > $@
+	@tools/embed.sh $(filter %/$*,$(EMBED)) > $@
 $(foreach f,$(EMBED),$(eval $(BUILD)/gen/embed/$(notdir $f).h: $f))
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(SUPPORT_O) $(BUILD)/libphoenix.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+	@echo '  LINK $@'
+	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(SUPPORT_O) $(BUILD)/libphoenix.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+	@echo '  LINK $@'
+	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(LIBS_ALL)
+	@echo '  LINK $@'
+	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(LIBS_ALL)
 .SECONDARY:
 
 ## make check      format, clang-tidy, cppcheck, layering, shellcheck, both compilers

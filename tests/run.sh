@@ -1,6 +1,8 @@
 #!/bin/bash
 # run.sh BINARY…: runs test binaries, JOBS at a time, prints each one's output when it ends and a closing line. Fails when any fails.
 set -u
+# check gives a test 4 s by default; a sanitizer on a busy machine needs more. Tests bound their own waits.
+export CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-120}
 jobs=${JOBS:-$(( $(nproc) + 1 ))}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT

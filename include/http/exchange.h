@@ -98,7 +98,8 @@ void exchange_problem(struct exchange *x, enum status status, const char *detail
  * keeps alive) and `variant` match and until `until_us`. exchange_reply_kept answers with it and returns
  * true, or returns false; it answers only within the handler's own call. exchange_keep, called right before
  * exchange_reply, asks for that reply to be kept (bodies of at most HTTP_KEEP_BYTES_MAX). Neither does
- * anything when the request carries X-Request-Id or the server drains. */
+ * anything outside of the handler's own call, when the request carries X-Request-Id, or while the server
+ * drains. */
 enum { HTTP_KEEP_BYTES_MAX = 16 * 1024 };
 bool exchange_reply_kept(struct exchange *x, const void *tag, unsigned variant);
 void exchange_keep(struct exchange *x, const void *tag, unsigned variant, int64_t until_us);

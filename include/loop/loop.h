@@ -29,7 +29,8 @@ int64_t loop_stamp_ms(const struct loop *loop);
 typedef void loop_call_fn(void *arg);
 bool loop_post(struct loop *loop, loop_call_fn *fn, void *arg);
 
-/* Runs before each wait. Returns true when it did or left anything to do: then all hooks run again before the loop waits. */
+/* Runs before each wait. Returns true when it did or left anything to do: then all hooks run again before the
+ * loop waits. */
 typedef bool loop_hook_fn(void *arg);
 struct loop_hook;
 struct loop_hook *loop_hook_add(struct loop *loop, loop_hook_fn *fn, void *arg);
@@ -59,12 +60,13 @@ struct loop_io *loop_io_create(struct loop *loop, int fd, int events, loop_io_fn
 void loop_io_set(struct loop_io *io, int events);
 void loop_io_destroy(struct loop_io **io);
 
-/* Resolves host (name or literal) and port off the loop. The callback gets 0 and an address, or a getaddrinfo
- * error. A cancelled look-up never calls back. */
+/* Resolves host (name or literal) and port off the loop; of several addresses it takes number `turn` (from 0,
+ * round and round), so that a caller who could not connect tries the next one. The callback gets 0 and an
+ * address, or a getaddrinfo error. A cancelled look-up never calls back. */
 typedef void loop_resolve_fn(void *arg, int error, const struct sockaddr *address, socklen_t len);
 struct loop_resolve;
-struct loop_resolve *loop_resolve(struct loop *loop, const char *host, int port, loop_resolve_fn *fn,
-                                  void *arg);
+struct loop_resolve *loop_resolve(struct loop *loop, const char *host, int port, unsigned turn,
+                                  loop_resolve_fn *fn, void *arg);
 void loop_resolve_cancel(struct loop_resolve **r); /* also needed after the callback */
 
 /* Signals, on one loop of the process. */

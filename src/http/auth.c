@@ -156,7 +156,7 @@ static bool split_host(struct slice text, struct slice *out_host, bool *out_lite
         *out_host = (struct slice){text.ptr + 1, (size_t)(close - text.ptr) - 1};
         end = (size_t)(close - text.ptr) + 1;
         for (size_t i = 0; i < out_host->len; i++)
-            if (!memchr("0123456789abcdefABCDEF:.", out_host->ptr[i], 24)) return false;
+            if (!out_host->ptr[i] || !strchr("0123456789abcdefABCDEF:.", out_host->ptr[i])) return false;
     } else {
         for (; end < text.len && text.ptr[end] != ':'; end++) {
             char c = text.ptr[end];

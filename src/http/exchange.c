@@ -10,7 +10,10 @@ const struct http_request *exchange_request(const struct exchange *x)
 
 int64_t exchange_deadline_us(const struct exchange *x)
 {
-    return x->deadline_us;
+    /* The margin is for what comes after the handler's answer: the turn's end, resuming, sending. */
+    int64_t deadline_us = x->server->options.shared->limits.deadline_ms * 1000;
+    int64_t margin_us = deadline_us / 10 < 10000 ? 10000 : deadline_us / 10;
+    return x->begun_us + deadline_us - margin_us;
 }
 
 void exchange_attach(struct exchange *x, void *state, void (*release)(void *state))
@@ -46,19 +49,20 @@ void exchange_reply(struct exchange *x, int http_status, const char *content_typ
 void exchange_problem(struct exchange *x, enum status status, const char *detail, int64_t retry_after_ms,
                       const struct http_field *fields, size_t field_count)
 {
-    x->keep_tag = NULL;
+    if (x->server->dispatching == x) x->server->keep.tag = NULL;
     server_problem(x, status, detail, retry_after_ms, fields, field_count);
 }
 
 static bool may_keep(const struct exchange *x)
 {
-    return !x->server->draining && x->request.header[HTTP_HEADER_REQUEST_ID].ptr == NULL;
+    /* Only within the handler's call: until a later answer is queued its slot could be given to another. */
+    return x->server->dispatching == x && !x->server->draining &&
+           x->request.header[HTTP_HEADER_REQUEST_ID].ptr == NULL;
 }
 
 bool exchange_reply_kept(struct exchange *x, const void *tag, unsigned variant)
 {
-    /* Only within the handler's call: until a later one is queued the slot could be given to another. */
-    if (x->server->dispatching != x || !may_keep(x)) return false;
+    if (!may_keep(x)) return false;
     const struct kept_slot *slot = server_kept_find(x->server, tag, variant);
     if (!slot) return false;
     x->response = slot->response;
@@ -72,7 +76,7 @@ bool exchange_reply_kept(struct exchange *x, const void *tag, unsigned variant)
 void exchange_keep(struct exchange *x, const void *tag, unsigned variant, int64_t until_us)
 {
     if (!may_keep(x)) return;
-    x->keep_tag = tag;
-    x->keep_variant = variant;
-    x->keep_until_us = until_us;
+    x->server->keep.tag = tag;
+    x->server->keep.variant = variant;
+    x->server->keep.until_us = until_us;
 }

@@ -101,7 +101,7 @@ void server_answer(struct exchange *x, const struct answer *a)
     if (len > 0 && a->body.release && !a->uncounted && !server_inflight_take(s, len)) {
         a->body.release(a->body.arg);
         server_bound_hit(s, HTTP_BOUND_INFLIGHT_BYTES);
-        x->keep_tag = NULL;
+        s->keep.tag = NULL;
         server_problem(x, STATUS_OVERLOADED, "http.inflight_bytes_max is in use", 1000, NULL, 0);
         return;
     }
@@ -124,7 +124,10 @@ static struct slice request_id(struct exchange *x)
 {
     struct slice given = x->request.header[HTTP_HEADER_REQUEST_ID];
     if (given.ptr) return given;
-    if (x->made_id[0] == '\0') uuid_v7(clock_wall_ms(loop_clock(x->server->options.loop)), x->made_id);
+    if (!x->made_id) {
+        if (!(x->made_id = malloc(UUID_SIZE))) return SLICE_NONE;
+        uuid_v7(clock_wall_ms(loop_clock(x->server->options.loop)), x->made_id);
+    }
     return (struct slice){x->made_id, UUID_SIZE - 1};
 }
 
@@ -176,6 +179,9 @@ static void log_access(struct exchange *x, int64_t duration_us)
 enum MHD_Result server_queue(struct exchange *x)
 {
     struct server *s = x->server;
+    bool borrowed = x->response_borrowed;
+    bool keep = s->dispatching == x && s->keep.tag && !borrowed && x->response_bytes <= HTTP_KEEP_BYTES_MAX;
+    s->dispatching = NULL;
     if (!x->response) return MHD_NO;
     int64_t duration_us = loop_now_us(s->options.loop) - x->begun_us;
     metrics_count(s->options.cell, METRIC_HTTP_REQUESTS, x->request.route,
@@ -183,8 +189,6 @@ enum MHD_Result server_queue(struct exchange *x)
     metrics_observe_us(s->options.cell, METRIC_HTTP_SECONDS, x->request.route, duration_us);
     if (s->options.shared->limits.access_log) log_access(x, duration_us);
     struct MHD_Response *r = x->response;
-    bool borrowed = x->response_borrowed;
-    bool keep = x->keep_tag && !borrowed;
     x->response = NULL;
     exchange_release_work(x); /* the handler has returned */
     exchange_move(x, PHASE_SENDING);

@@ -39,7 +39,7 @@ static bool is_token(const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
         bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!alnum && c != '-' && !memchr("!#$%&'*+.^_`|~", c, 14)) return false;
+        if (!alnum && !(c != '\0' && strchr("-!#$%&'*+.^_`|~", c))) return false;
     }
     return len > 0;
 }
@@ -92,7 +92,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 }
 
 /* The request line and the target, as MHD left them. */
-static const char *target_fault(const struct exchange *x)
+static const char *target_fault(const struct exchange *x, const char *version)
 {
     if (x->path.len == 0 || x->path.ptr[0] != '/') return "the path must begin with '/'";
     for (size_t i = 0; i < x->uri_len; i++) {
@@ -101,7 +101,9 @@ static const char *target_fault(const struct exchange *x)
         if ((c <= ' ' && !hidden_mark) || c == 0x7f) return "a blank or control character in the URL";
     }
 #if MHD_VERSION < 0x01000000
-    if (x->version != x->path.ptr + x->uri_len + 1) return "a blank or control character in the URL";
+    if (version != x->path.ptr + x->uri_len + 1) return "a blank or control character in the URL";
+#else
+    (void)version; /* MHD has looked for both */
 #endif
     return NULL;
 }
@@ -174,7 +176,7 @@ static bool decode_id(struct exchange *x, struct slice raw)
     return true;
 }
 
-static enum status check_form(struct exchange *x, const char **out_detail)
+static enum status check_form(struct exchange *x, const char *version, const char **out_detail)
 {
     struct scan scan = {.x = x};
     if (x->uri_len > HTTP_URI_MAX) {
@@ -187,8 +189,8 @@ static enum status check_form(struct exchange *x, const char **out_detail)
     struct slice *id = &x->request.header[HTTP_HEADER_REQUEST_ID];
     x->request_id_legal = is_request_id(*id);
     if (!x->request_id_legal) *id = SLICE_NONE; /* nobody shall echo it */
-    if ((*out_detail = target_fault(x)) || (*out_detail = scan.broken) || (*out_detail = framing_fault(x)) ||
-        (*out_detail = host_fault(x)))
+    if ((*out_detail = target_fault(x, version)) || (*out_detail = scan.broken) ||
+        (*out_detail = framing_fault(x)) || (*out_detail = host_fault(x)))
         return STATUS_INVALID_ARGUMENT;
     if (scan.count <= HTTP_HEADERS_MAX) return STATUS_OK;
     *out_detail = "over 64 headers";
@@ -226,13 +228,14 @@ static enum status check_route(struct exchange *x, const struct router_entry *ro
     return STATUS_OK;
 }
 
-enum status exchange_check(struct exchange *x, const char *method, const char **out_detail, bool *out_close)
+enum status exchange_check(struct exchange *x, const char *method, const char *version,
+                           const char **out_detail, bool *out_close)
 {
     struct server *s = x->server;
     struct slice raw_id = SLICE_NONE;
     *out_close = true;
     x->request.method = router_method(method);
-    enum status status = check_form(x, out_detail);
+    enum status status = check_form(x, version, out_detail);
     if (status != STATUS_OK) return status;
     const struct router_entry *route = router_match(&s->router, x->path, &raw_id);
     if (route) x->request.route = route->route;

@@ -45,7 +45,6 @@ struct exchange {
     char query_first;    /* the byte that on_request_line hides from MHD */
     enum status refused; /* != STATUS_OK: this is the answer, once the body is through */
     const char *refused_detail;
-    const char *version; /* MHD's, while the headers are looked at */
 
     struct slice path; /* raw, as received */
     size_t uri_len;
@@ -63,18 +62,15 @@ struct exchange {
     bool response_borrowed; /* belongs to a kept slot */
     int http_status;
     size_t response_bytes;
-    const void *keep_tag;
-    unsigned keep_variant;
-    int64_t keep_until_us;
 
-    int64_t begun_us, deadline_us;
+    int64_t begun_us; /* the headers were complete */
     /* server_timeout.c */
     int64_t since_us;   /* when the tick first saw the present phase; 0: not yet */
     int64_t dribble_us; /* when the tick first saw bytes of a request that has not shown up; 0: none */
     uint64_t bytes_seen;
     uint32_t requests;
 
-    char made_id[UUID_SIZE]; /* empty until it is needed */
+    char *made_id; /* malloc; NULL until a request without an id needs one */
 };
 
 /* A body that an answer references, until MHD lets go of it. */
@@ -99,9 +95,9 @@ enum {
     KEPT_BITS = 8,
     KEPT_SLOTS = 1 << KEPT_BITS,
     KEPT_SWEEP_US = 500 * 1000,
-    HELD_FREE_MAX = 256,       /* wrappers kept for reuse */
-    INFLIGHT_CHUNK = 8 * 1024, /* what a server takes from and gives to the shared count at once */
-    CONNECTION_POOL = 8 * 1024,
+    HELD_FREE_MAX = 256,             /* wrappers kept for reuse */
+    INFLIGHT_CHUNK = 8 * 1024,       /* what a server takes from and gives to the shared count at once */
+    CONNECTION_POOL = 8 * 1024 - 64, /* with all that a connection has beside it: 9 KiB */
     DRAIN_IDLE_US = 250 * 1000,
     RUNS_PER_TURN = 4,
     BODY_FIRST = 512
@@ -116,8 +112,13 @@ struct server {
     struct loop_timer tick, sweep;
     int64_t tick_us;
     struct exchange *connections;
-    struct exchange *unanswered; /* dispatched in this MHD_run and not answered at once */
-    struct exchange *dispatching;
+    struct exchange *unanswered;  /* dispatched in this MHD_run and not answered at once */
+    struct exchange *dispatching; /* while its handler is called */
+    struct {
+        const void *tag; /* NULL: nothing is to be kept */
+        unsigned variant;
+        int64_t until_us;
+    } keep; /* what dispatching's answer shall be kept as */
     enum http_peer adopting;
     bool run_wanted; /* something was resumed or adopted since MHD_run */
     bool draining;
@@ -149,7 +150,8 @@ void exchange_reset(struct exchange *x);
 
 /* server_check.c: looks at the headers. Fills the request; STATUS_OK, or why it is refused (*out_close: at
  * once, since what follows the headers cannot be trusted or is not wanted). */
-enum status exchange_check(struct exchange *x, const char *method, const char **out_detail, bool *out_close);
+enum status exchange_check(struct exchange *x, const char *method, const char *version,
+                           const char **out_detail, bool *out_close);
 
 /* server_answer.c */
 struct answer {

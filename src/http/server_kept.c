@@ -38,13 +38,13 @@ struct kept_slot *server_kept_find(struct server *s, const void *tag, unsigned v
 void server_kept_store(struct exchange *x, struct MHD_Response *response)
 {
     struct server *s = x->server;
-    struct kept_slot *slot = slot_of(s, x->keep_tag, x->keep_variant);
+    struct kept_slot *slot = slot_of(s, s->keep.tag, s->keep.variant);
     drop(s, slot);
-    *slot = (struct kept_slot){.tag = x->keep_tag,
+    *slot = (struct kept_slot){.tag = s->keep.tag,
                                .response = response,
-                               .until_us = x->keep_until_us,
+                               .until_us = s->keep.until_us,
                                .bytes = x->response_bytes,
-                               .variant = x->keep_variant,
+                               .variant = s->keep.variant,
                                .http_status = x->http_status};
     s->kept_count++;
     if (!loop_timer_running(&s->sweep)) {

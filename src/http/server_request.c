@@ -130,8 +130,8 @@ void exchange_reset(struct exchange *x)
     x->path = SLICE_NONE;
     x->refused = STATUS_OK;
     x->refused_detail = NULL;
-    x->keep_tag = NULL;
-    x->made_id[0] = '\0';
+    free(x->made_id);
+    x->made_id = NULL;
 }
 
 void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode code)
@@ -173,16 +173,12 @@ static enum MHD_Result on_headers(struct exchange *x, const char *method, const 
     const struct server_options *o = &x->server->options;
     const char *detail = NULL;
     bool close_now = false;
-    int64_t deadline_us = o->shared->limits.deadline_ms * 1000;
-    int64_t margin_us = deadline_us / 10 < 10000 ? 10000 : deadline_us / 10;
     if (x->request.query.len > 0) ((char *)x->path.ptr)[x->path.len + 1] = x->query_first;
-    x->version = version;
     x->http10 = strcmp(version, "HTTP/1.0") == 0;
     x->begun_us = loop_now_us(o->loop);
-    x->deadline_us = x->begun_us + deadline_us - margin_us;
     count_exchange(x, true);
     exchange_move(x, PHASE_BODY);
-    enum status status = exchange_check(x, method, &detail, &close_now);
+    enum status status = exchange_check(x, method, version, &detail, &close_now);
     if (status == STATUS_OK) return MHD_YES;
     refuse(x, status, detail);
     if (!close_now) return MHD_YES;
@@ -234,8 +230,8 @@ static void dispatch(struct exchange *x)
     x->request.body = (struct slice){x->body, x->body_len};
     exchange_move(x, PHASE_DISPATCHED);
     s->dispatching = x;
+    s->keep.tag = NULL;
     s->options.handlers[x->request.route](s->options.house, x);
-    s->dispatching = NULL;
 }
 
 static enum MHD_Result on_complete_request(struct exchange *x)
@@ -247,6 +243,7 @@ static enum MHD_Result on_complete_request(struct exchange *x)
         else
             dispatch(x);
         if (x->phase == PHASE_ANSWERED) return server_queue(x);
+        x->server->dispatching = NULL;
         x->next_unanswered = x->server->unanswered;
         x->server->unanswered = x;
         return MHD_YES;

@@ -302,12 +302,23 @@ void loop_io_destroy(struct loop_io **io)
 struct loop_resolve {
     uv_getaddrinfo_t request;
     struct loop *loop;
+    unsigned turn;
     loop_resolve_fn *fn; /* NULL: cancelled */
     void *arg;
     bool done;
     struct sockaddr_storage literal;
     socklen_t literal_len;
 };
+
+static const struct addrinfo *address_at(const struct addrinfo *list, unsigned turn)
+{
+    unsigned count = 0;
+    for (const struct addrinfo *a = list; a; a = a->ai_next)
+        count++;
+    for (turn %= count; turn > 0; turn--)
+        list = list->ai_next;
+    return list;
+}
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
 {
@@ -318,7 +329,8 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     } else if (status != 0 || !list) {
         r->fn(r->arg, status ? status : UV_EAI_NODATA, NULL, 0);
     } else {
-        r->fn(r->arg, 0, list->ai_addr, list->ai_addrlen);
+        const struct addrinfo *chosen = address_at(list, r->turn);
+        r->fn(r->arg, 0, chosen->ai_addr, chosen->ai_addrlen);
     }
     uv_freeaddrinfo(list);
 }
@@ -333,13 +345,14 @@ static void on_literal(void *arg)
         r->fn(r->arg, 0, (const struct sockaddr *)&r->literal, r->literal_len);
 }
 
-struct loop_resolve *loop_resolve(struct loop *loop, const char *host, int port, loop_resolve_fn *fn,
-                                  void *arg)
+struct loop_resolve *loop_resolve(struct loop *loop, const char *host, int port, unsigned turn,
+                                  loop_resolve_fn *fn, void *arg)
 {
     struct loop_resolve *r = calloc(1, sizeof *r);
     if (!r) return NULL;
     r->request.data = r;
     r->loop = loop;
+    r->turn = turn;
     r->fn = fn;
     r->arg = arg;
     /* Literals need no thread of libuv's pool. */

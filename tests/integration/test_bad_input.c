@@ -200,8 +200,7 @@ START_TEST(a_whole_body_of_brackets_is_refused_at_once)
 }
 END_TEST
 
-/* --- slow senders
- * ---------------------------------------------------------------------------------------------- */
+/* --- slow senders --- */
 
 static void keep_reading(struct load_thread *t)
 {

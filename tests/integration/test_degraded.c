@@ -252,8 +252,8 @@ END_TEST
 
 START_TEST(user_password_and_database_are_used)
 {
-    const char *args[] = {"--user",  "app", "on",     ">secret/1", "~phoenix:*", "&*", "+", "--user",
-                          "default", "on",  ">admin", "~*",        "&*",         "+",  NULL};
+    const char *args[] = {"--user",  "app", "on",     ">secret/1", "~phoenix:*", "&*",    "+@all", "--user",
+                          "default", "on",  ">admin", "~*",        "&*",         "+@all", NULL};
     char url[256];
     struct redis_server *redis =
         redis_server_start(&(struct redis_server_options){.unix_socket = true, .args = args});

@@ -16,8 +16,7 @@ struct scene {
     struct resp_client *r;
 };
 
-/* --- faults
- * ---------------------------------------------------------------------------------------------------- */
+/* --- faults --- */
 
 static void kill_begin(struct scene *s)
 {
@@ -218,8 +217,7 @@ static const struct fault {
 };
 enum { FAULTS = sizeof faults / sizeof faults[0] };
 
-/* --- the test
- * -------------------------------------------------------------------------------------------------- */
+/* --- the test --- */
 
 static const char *scene_open(struct scene *s, enum way way)
 {

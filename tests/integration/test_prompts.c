@@ -14,8 +14,7 @@ struct prompts {
     size_t count;
 };
 
-/* --- CSV: act,prompt with quotes doubled inside quotes
- * ------------------------------------------------------------ */
+/* --- CSV: act,prompt with quotes doubled inside quotes --- */
 
 /* Takes a field off *at into a new string; *end is the character that ended it (0 at the end of the file). */
 static char *take_field(const char **at, char *end)
@@ -81,8 +80,7 @@ static void free_prompts(struct prompts *p)
         free(p->text[i]);
 }
 
-/* --- the demonstration
- * -------------------------------------------------------------------------------------------- */
+/* --- the demonstration --- */
 
 static char *json_string(const char *text)
 {

@@ -48,7 +48,7 @@ static void reply_kept(struct house *h, struct exchange *x)
     ck_assert_uint_lt(h->kept_built, 64);
     char *text = texts[h->kept_built++];
     int len = snprintf(text, sizeof texts[0], "built %u", h->kept_built);
-    exchange_keep(x, h, 7, loop_now_us(h->loop) + 60 * 1000000);
+    exchange_keep(x, h, 7, loop_now_us(h->loop) + (int64_t)60 * 1000000);
     reply_held(h, x, (struct slice){text, (size_t)len});
 }
 
@@ -154,7 +154,7 @@ static void set_limits(struct http_limits *to, const struct http_limits *from)
     *to = *from;
     if (!to->connections_max) to->connections_max = 100;
     if (!to->body_max) to->body_max = 1024 * 1024;
-    if (!to->inflight_bytes_max) to->inflight_bytes_max = 64UL * 1024 * 1024;
+    if (!to->inflight_bytes_max) to->inflight_bytes_max = (size_t)64 * 1024 * 1024;
     if (!to->deadline_ms) to->deadline_ms = 1000;
     if (!to->request_timeout_ms) to->request_timeout_ms = 10000;
     if (!to->idle_timeout_ms) to->idle_timeout_ms = 75000;

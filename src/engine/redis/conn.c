@@ -54,6 +54,7 @@ struct conn {
     struct redis_call *failed, **failed_tail; /* waiting for settle */
     uint64_t appended;                        /* bytes handed to hiredis so far */
 
+    unsigned turn;       /* of the host's addresses */
     uint32_t generation; /* the breaker's, when this connection was begun */
     int64_t client_id;
     char run_id[RUN_ID_SIZE];
@@ -223,6 +224,7 @@ static void connect_failed(struct conn *c)
 {
     struct breaker *breaker = redis_node_breaker(c->options.node);
     metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 1, 0, 1);
+    if (c->state == CONN_CONNECTING) redis_node_next_turn(c->options.node, c->turn);
     breaker_record(breaker, c->generation, BREAKER_FAILURE);
 }
 
@@ -644,7 +646,8 @@ struct conn *conn_open(const struct conn_options *options)
         loop_timer_start(loop, &c->timer, loop_now_us(loop), start_unix, c);
         return c;
     }
-    c->resolve = loop_resolve(loop, url->host, url->port, on_resolved, c);
+    c->turn = redis_node_turn(options->node);
+    c->resolve = loop_resolve(loop, url->host, url->port, c->turn, on_resolved, c);
     if (!c->resolve) {
         free(c);
         return NULL;

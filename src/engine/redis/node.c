@@ -17,6 +17,7 @@ struct redis_node {
     struct metrics_cell *cell; /* guarded by cell_lock: circuit changes come from any thread */
     pthread_mutex_t cell_lock;
     _Atomic int64_t offset_ms;
+    _Atomic unsigned turn;
     _Atomic bool password_refused;
     _Atomic size_t condemned_count;
     pthread_mutex_t lock;
@@ -156,6 +157,18 @@ void redis_node_note_password_refused(struct redis_node *node)
 bool redis_node_password_refused(struct redis_node *node)
 {
     return atomic_load(&node->password_refused);
+}
+
+/* --- addresses --- */
+
+unsigned redis_node_turn(const struct redis_node *node)
+{
+    return atomic_load(&node->turn);
+}
+
+void redis_node_next_turn(struct redis_node *node, unsigned used)
+{
+    atomic_compare_exchange_strong(&node->turn, &used, used + 1);
 }
 
 /* --- clock --- */

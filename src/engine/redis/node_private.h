@@ -17,6 +17,11 @@ struct condemned {
 bool redis_node_password(struct redis_node *node, char *out, size_t size);
 void redis_node_note_password_refused(struct redis_node *node);
 
+/* Which of the host's addresses to try. A failed connect moves on from the one it used, once however many
+ * failed on it. */
+unsigned redis_node_turn(const struct redis_node *node);
+void redis_node_next_turn(struct redis_node *node, unsigned used);
+
 /* Over CONDEMNED_MAX the oldest is forgotten, and logged. */
 void redis_node_condemn(struct redis_node *node, const struct condemned *c);
 /* Forgets those of another server process (they died with it), and copies up to CONDEMNED_BATCH of the rest.

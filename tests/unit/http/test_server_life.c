@@ -119,7 +119,8 @@ static void send_chunks(struct raw_http *c, size_t count)
     static char chunk[65536 + 16];
     int head = snprintf(chunk, sizeof chunk, "%x\r\n", 65536);
     memset(chunk + head, 'x', 65536);
-    memcpy(chunk + head + 65536, "\r\n", 2);
+    chunk[head + 65536] = '\r';
+    chunk[head + 65537] = '\n';
     ck_assert(raw_http_send(c, "PUT /cache/a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"));
     for (size_t i = 0; i < count; i++)
         ck_assert(raw_http_send_bytes(c, chunk, (size_t)head + 65536 + 2));
