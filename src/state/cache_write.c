@@ -7,6 +7,7 @@
 #include "cache_private.h"
 
 #include "engine/redis/script.h"
+#include "util/hash.h"
 
 #include <stdio.h>
 
@@ -14,11 +15,10 @@ enum { SETTLE_POLL_MS = 10 };
 
 static void settle(struct cache_write *w);
 
-void cache_etag(struct sha256 *sha, struct slice value, unsigned char out[16])
+uint64_t cache_etag(struct slice value)
 {
-    unsigned char digest[SHA256_BYTES] = {0};
-    if (sha256_begin(sha) && sha256_add(sha, value)) sha256_end(sha, digest);
-    memcpy(out, digest, 16);
+    static const struct hash_seed FIXED = {UINT64_C(0x70686f656e697820), UINT64_C(0x6361636865642031)};
+    return hash_bytes(&FIXED, value.ptr, value.len);
 }
 
 void cache_write_command(struct redis_command *command, struct slice redis_key, struct slice condition,
@@ -50,7 +50,7 @@ static struct lru_meta meta_of(struct cache_write *w)
      * in doubt. */
     meta.expires_ms =
         clock_wall_ms(options->clock) + (w->kind == CACHE_DELETE ? options->deadline_ms : w->ttl_ms);
-    if (w->kind != CACHE_DELETE) cache_etag(w->port->sha, w->value, meta.etag);
+    if (w->kind != CACHE_DELETE) meta.etag = cache_etag(w->value);
     return meta;
 }
 

@@ -2,6 +2,8 @@
  * is decoded once. */
 #include "util/uri.h"
 
+#include <stdint.h>
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
@@ -47,8 +49,9 @@ bool uri_decode(struct slice raw, bool plus_is_blank, struct buf *out)
 
 static bool is_id_byte(int c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == ':' || c == '@' || c == '-';
+        /* One bit for each of the first 128 bytes. */
+    static const uint32_t LEGAL[4] = {0, 0x07ff6000, 0x87ffffff, 0x07fffffe};
+    return c >= 0 && c < 128 && (LEGAL[c >> 5] >> (c & 31) & 1);
 }
 
 bool uri_id(struct slice raw, char scratch[ID_LEN_MAX], struct slice *out_id)

@@ -40,7 +40,7 @@ struct lru_options {
     const struct clock *clock;
 };
 
-enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4, LRU_IF_ABSENT = 8 /* of a put only */ };
+enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4, LRU_IF_ABSENT = 64 /* of a put only */ };
 
 /* What the caller knows of a value; copied into the entry, opaque to the table but for expires_ms and
  * stamp_ms. */
@@ -48,7 +48,7 @@ struct lru_meta {
     int64_t expires_ms; /* wall clock; 0: none */
     /* The value's own `timestamp`, or the time of the deletion; orders writes. 0: unknown. */
     int64_t stamp_ms;
-    unsigned char etag[16];
+    uint64_t etag;
 };
 
 struct lru_entry; /* reference-counted */

@@ -53,7 +53,7 @@ enum lru_place {
  * the key, an earlier one, was put as pending: settled, this value is to be handed back once more. */
 enum { LRU_IN_TABLE = 8, LRU_AGAIN = 16, LRU_SEEN = 32 };
 
-/* One block: this, the key, the value. 80 bytes are the whole cost beside malloc's and a bucket. The shard's
+/* One block: this, the key, the value. 72 bytes are the whole cost beside malloc's and a bucket. The shard's
  * lock guards chain, trust and flags; `pending_lock` guards place. prev and next belong to the list that the
  * entry is on: recency when it is in the table and not PENDING (the shard's lock), else that of its place
  * (`pending_lock`). The rest never changes. */
@@ -71,7 +71,7 @@ struct lru_entry {
     struct lru_entry *prev, *next;
     char bytes[];
 };
-static_assert(sizeof(struct lru_entry) == 80, "the cost of an entry is promised");
+static_assert(sizeof(struct lru_entry) == 72, "the cost of an entry is promised");
 
 struct lru_list {
     struct lru_entry *first, *last;
