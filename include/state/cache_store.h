@@ -48,8 +48,10 @@ const struct cache_store_options *cache_store_options(const struct cache_store *
 const char *cache_store_tracking_prefix(const struct cache_store *store);
 void cache_store_invalidate(struct cache_store *store, struct slice redis_key);
 
-/* Appends prefix and key. */
-void cache_store_redis_key(const struct cache_store *store, struct slice key, struct buf *out);
+/* Prefix and key, written to `out` and returned. A prefix has at most 64 bytes (config_load), a key 256. */
+enum { CACHE_REDIS_KEY_MAX = 64 + sizeof ":cache:" + 256 };
+struct slice cache_store_redis_key(const struct cache_store *store, struct slice key,
+                                   char out[CACHE_REDIS_KEY_MAX]);
 
 /* One loop's access. */
 struct cache_port {
@@ -93,7 +95,8 @@ struct cache_read {
     struct lru_token token;
     unsigned tries;
     char limit[24];
-    struct buf redis_key;
+    struct slice redis_key;
+    char redis_key_bytes[CACHE_REDIS_KEY_MAX];
 };
 
 /* Asks Redis. Calls done exactly once, perhaps before it returns. */
@@ -122,7 +125,8 @@ struct cache_write {
     struct redis_command commands[2];
     struct loop_timer timer;
     char ttl[24], limit[24];
-    struct buf redis_key;
+    struct slice redis_key;
+    char redis_key_bytes[CACHE_REDIS_KEY_MAX];
 };
 
 /* Calls done exactly once, perhaps before it returns. */

@@ -75,7 +75,6 @@ bool cache_read_table(struct cache_port *port, struct slice key, unsigned flags,
 
 static void finish(struct cache_read *read, struct cache_result result)
 {
-    buf_deinit(&read->redis_key);
     read->done(read, &result);
 }
 
@@ -103,7 +102,7 @@ static void on_reply(struct redis_call *call)
 {
     struct cache_read *read = call->arg;
     struct lru *lru = cache_store_lru(read->port->store);
-    bool again = read->tries < READ_TRIES && loop_now_us(read->port->loop) < read->deadline_us;
+
     bool ok = call->outcome == REDIS_CALL_OK, absent = call->replies[0].integer == -2;
     bool empty = call->replies[1].text.len == 0;
     /* Another try where the connection died, which says nothing about the next one, or the key came or went
@@ -111,7 +110,7 @@ static void on_reply(struct redis_call *call)
     bool retry = call->outcome == REDIS_CALL_IN_DOUBT || (ok && absent != empty);
     if (call->outcome == REDIS_CALL_FOREIGN) {
         finish(read, missed(STATUS_FOREIGN_VALUE, false, false));
-    } else if (retry && again) {
+    } else if (retry && read->tries < READ_TRIES && loop_now_us(read->port->loop) < read->deadline_us) {
         ask(read);
     } else if (!ok) {
         finish(read, from_table(read->port->store, read->key));
@@ -146,10 +145,9 @@ void cache_read_start(struct cache_port *port, struct cache_read *read)
 {
     read->port = port;
     read->tries = 0;
-    read->redis_key = (struct buf){0};
-    cache_store_redis_key(port->store, read->key, &read->redis_key);
+    read->redis_key = cache_store_redis_key(port->store, read->key, read->redis_key_bytes);
     snprintf(read->limit, sizeof read->limit, "%zu", cache_store_options(port->store)->value_max);
-    cache_read_commands(read->commands, buf_slice(&read->redis_key), slice_of(read->limit));
+    cache_read_commands(read->commands, read->redis_key, slice_of(read->limit));
     read->call.commands = read->commands;
     read->call.count = 2;
     read->call.done = on_reply;

@@ -28,7 +28,9 @@ struct slot {
     unsigned races;
     struct redis_call call;
     struct redis_command commands[2];
-    struct buf redis_key, current;
+    struct slice redis_key;
+    char redis_key_bytes[CACHE_REDIS_KEY_MAX];
+    struct buf current;
     char limit[24], ttl[24];
 };
 
@@ -56,7 +58,6 @@ static void release(struct slot *s)
 {
     lru_release(s->entry);
     s->entry = NULL;
-    buf_deinit(&s->redis_key);
     buf_deinit(&s->current);
     s->replay->busy--;
 }
@@ -150,7 +151,7 @@ static void write_over(struct slot *s, bool there)
     }
     static const struct slice NONE = {"", 0};
     cache_write_command(
-        &s->commands[0], buf_slice(&s->redis_key), there ? SLICE_LITERAL("equals") : SLICE_LITERAL("absent"),
+        &s->commands[0], s->redis_key, there ? SLICE_LITERAL("equals") : SLICE_LITERAL("absent"),
         there ? buf_slice(&s->current) : NONE, slice_of(s->ttl), delete ? NONE : lru_entry_value(s->entry));
     submit(s, 1, on_written);
 }
@@ -198,7 +199,7 @@ static void on_current(struct redis_call *call)
 
 static void read_current(struct slot *s)
 {
-    cache_read_commands(s->commands, buf_slice(&s->redis_key), slice_of(s->limit));
+    cache_read_commands(s->commands, s->redis_key, slice_of(s->limit));
     submit(s, 2, on_current);
 }
 
@@ -210,9 +211,9 @@ static bool start_one(struct cache_replay *r, struct slot *s)
     s->replay = r;
     s->entry = entry;
     s->races = 0;
-    s->redis_key = s->current = (struct buf){0};
+    s->current = (struct buf){0};
     snprintf(s->limit, sizeof s->limit, "%zu", cache_store_options(store)->value_max);
-    cache_store_redis_key(store, lru_entry_key(entry), &s->redis_key);
+    s->redis_key = cache_store_redis_key(store, lru_entry_key(entry), s->redis_key_bytes);
     r->busy++;
     read_current(s);
     return true;

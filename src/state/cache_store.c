@@ -1,6 +1,7 @@
 /* cache_store: what is shared by reads (cache_read.c) and writes (cache_write.c). */
 #include "state/cache_store.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -80,8 +81,12 @@ void cache_store_invalidate(struct cache_store *store, struct slice redis_key)
         lru_invalidate(store->options.lru, (struct slice){redis_key.ptr + len, redis_key.len - len});
 }
 
-void cache_store_redis_key(const struct cache_store *store, struct slice key, struct buf *out)
+struct slice cache_store_redis_key(const struct cache_store *store, struct slice key,
+                                   char out[CACHE_REDIS_KEY_MAX])
 {
-    buf_append_text(out, store->prefix);
-    buf_append_slice(out, key);
+    size_t len = strlen(store->prefix);
+    assert(len + key.len <= CACHE_REDIS_KEY_MAX);
+    memcpy(out, store->prefix, len);
+    memcpy(out + len, key.ptr, key.len);
+    return (struct slice){out, len + key.len};
 }

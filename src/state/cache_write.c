@@ -34,7 +34,6 @@ void cache_write_command(struct redis_command *command, struct slice redis_key, 
 static void finish(struct cache_write *w, enum status status, bool replaced, bool local)
 {
     loop_timer_stop(&w->timer);
-    buf_deinit(&w->redis_key);
     w->status = status;
     w->replaced = replaced;
     w->local = local;
@@ -137,9 +136,9 @@ static void write_now(struct cache_write *w)
     static const struct slice NONE = {"", 0};
     if (w->kind == CACHE_DELETE)
         w->commands[0] = (struct redis_command){
-            .argc = 2, .argv = {SLICE_LITERAL("DEL"), buf_slice(&w->redis_key)}, .types = REDIS_TYPE_INTEGER};
+            .argc = 2, .argv = {SLICE_LITERAL("DEL"), w->redis_key}, .types = REDIS_TYPE_INTEGER};
     else
-        cache_write_command(&w->commands[0], buf_slice(&w->redis_key),
+        cache_write_command(&w->commands[0], w->redis_key,
                             w->kind == CACHE_CREATE ? SLICE_LITERAL("absent") : SLICE_LITERAL("any"), NONE,
                             slice_of(w->ttl), w->value);
     w->call = (struct redis_call){
@@ -179,7 +178,7 @@ static void settle(struct cache_write *w)
     }
     if (redis_node_quiet(options->node)) {
         snprintf(w->limit, sizeof w->limit, "%zu", options->value_max);
-        cache_read_commands(w->commands, buf_slice(&w->redis_key), slice_of(w->limit));
+        cache_read_commands(w->commands, w->redis_key, slice_of(w->limit));
         w->call = (struct redis_call){
             .commands = w->commands, .count = 2, .deadline_us = w->deadline_us, .done = on_looked, .arg = w};
         if (redis_pool_submit(w->port->pool, &w->call)) return;
@@ -225,7 +224,6 @@ static bool is_pending(struct cache_store *store, struct slice key)
 void cache_write_start(struct cache_port *port, struct cache_write *w)
 {
     w->port = port;
-    w->redis_key = (struct buf){0};
     w->timer = (struct loop_timer){0};
     if (cache_store_embedded(port->store)) {
         write_embedded(w);
@@ -240,7 +238,7 @@ void cache_write_start(struct cache_port *port, struct cache_write *w)
         keep(w, STATUS_REDIS_UNAVAILABLE);
         return;
     }
-    cache_store_redis_key(port->store, w->key, &w->redis_key);
+    w->redis_key = cache_store_redis_key(port->store, w->key, w->redis_key_bytes);
     snprintf(w->ttl, sizeof w->ttl, "%lld", (long long)w->ttl_ms);
     write_now(w);
 }
