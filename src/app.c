@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -30,7 +31,8 @@ enum {
     DRAIN_LOOK_MS = 20,
     LOCAL_BYTES_DEFAULT = 64 * 1024 * 1024,
     CONTROL = 0,
-    ADMIN_CONNECTIONS_MAX = 64
+    ADMIN_CONNECTIONS_MAX = 64,
+    DESCRIPTORS_SPARE = 256
 };
 
 extern char **environ;
@@ -239,7 +241,6 @@ static struct redis_pool *open_pool(struct app *app, struct loop *loop, unsigned
                                          .connections_max = most ? most : 1,
                                          .inflight_max = (unsigned)c->redis_inflight_max,
                                          .queued_bytes = &app->shared.http.inflight_bytes,
-                                         .queued_bytes_max = (size_t)c->http_inflight_bytes_max,
                                          .log = app->shared.log,
                                          .cell = cell};
     if (options.min_idle > options.connections_max) options.min_idle = options.connections_max;
@@ -252,6 +253,12 @@ static bool open_port(struct app *app, struct cache_port *port, struct loop *loo
     *port = (struct cache_port){
         .store = app->shared.cache, .loop = loop, .pool = pool, .sha = sha256_create(), .cell = cell};
     return port->sha != NULL;
+}
+
+static const char *backend_now(void *arg)
+{
+    const struct house_shared *shared = ((struct house *)arg)->shared;
+    return cache_store_embedded(shared->cache) || cache_store_degraded(shared->cache) ? "local" : "redis";
 }
 
 static bool build_worker(struct app *app, struct worker *w)
@@ -268,6 +275,7 @@ static bool build_worker(struct app *app, struct worker *w)
                                      .listener = HTTP_LISTENER_API,
                                      .handlers = http_handlers,
                                      .house = &w->house,
+                                     .backend = backend_now,
                                      .log = app->shared.log,
                                      .metrics = app->shared.metrics,
                                      .cell = cell};
@@ -341,7 +349,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
         .bytes_max = bytes,
         .pending_bytes_max = c->local_pending_bytes_max ? (size_t)c->local_pending_bytes_max : bytes / 4,
         .near_ttl_ms = c->local_near_ttl_ms,
-        .clock = s->clock};
+        .clock = &clock_coarse};
     s->lru = lru_create(&table);
     struct cache_store_options store = {.lru = s->lru,
                                         .node = s->node,
@@ -527,6 +535,16 @@ static bool start(struct app *app, char *error, size_t size)
     return start_workers(app);
 }
 
+/* A soft limit below what connections_max needs is raised as far as the hard one allows. */
+static void raise_descriptors(const struct config *c)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)(c->http_connections_max + c->redis_pool_max_connections + DESCRIPTORS_SPARE);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 bool app_run(struct config *config, const char *config_path, char *error, size_t error_size)
 {
     struct app *app = calloc(1, sizeof *app);
@@ -539,6 +557,7 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptors(config);
     app->config = config;
     app->config_path = config_path;
     app->shared.clock = &clock_system;

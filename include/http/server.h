@@ -43,6 +43,8 @@ struct server_options {
     enum http_listener listener;
     http_handler_fn *const *handlers; /* by enum http_route (http/routes.h); outlives the server */
     void *house;                      /* handed to handlers */
+    const char *(*backend)(
+        void *house); /* "redis" or "local": what problems under /cache name; NULL: nothing */
     struct log *log;
     struct metrics *metrics;
     struct metrics_cell *cell;

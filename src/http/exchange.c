@@ -63,7 +63,7 @@ static bool may_keep(const struct exchange *x)
 bool exchange_reply_kept(struct exchange *x, const void *tag, unsigned variant)
 {
     if (!may_keep(x)) return false;
-    const struct kept_slot *slot = server_kept_find(x->server, tag, variant);
+    const struct kept_slot *slot = server_kept_find(x->server, tag, variant, x->begun_us);
     if (!slot) return false;
     x->response = slot->response;
     x->response_borrowed = true;

@@ -131,18 +131,32 @@ static struct slice request_id(struct exchange *x)
     return (struct slice){x->made_id, UUID_SIZE - 1};
 }
 
+/* Every answer under /cache names its backend, also one that no handler gave. */
+static bool lacks_backend(const struct exchange *x, const struct http_field *fields, size_t count)
+{
+    static const struct slice cache = SLICE_LITERAL("/cache");
+    bool under_cache = x->path.len >= cache.len && memcmp(x->path.ptr, cache.ptr, cache.len) == 0 &&
+                       (x->path.len == cache.len || x->path.ptr[cache.len] == '/');
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(fields[i].name, "Phoenix-Backend") == 0) return false;
+    return under_cache && x->server->options.backend;
+}
+
 void server_problem(struct exchange *x, enum status status, const char *detail, int64_t retry_after_ms,
                     const struct http_field *fields, size_t field_count)
 {
     struct http_field all[HTTP_FIELDS_MAX];
     char seconds[24];
     struct buf body = {0};
-    assert(field_count < HTTP_FIELDS_MAX);
+    assert(field_count + 2 <= HTTP_FIELDS_MAX);
     if (field_count > 0) memcpy(all, fields, field_count * sizeof *fields);
     if (retry_after_ms >= 0) {
         (void)snprintf(seconds, sizeof seconds, "%lld", (long long)((retry_after_ms + 999) / 1000));
         all[field_count++] = (struct http_field){"Retry-After", seconds};
     }
+    if (lacks_backend(x, all, field_count))
+        all[field_count++] =
+            (struct http_field){"Phoenix-Backend", x->server->options.backend(x->server->options.house)};
     struct problem p = {.status = status,
                         .detail = detail,
                         .instance = x->path,
@@ -169,11 +183,14 @@ static void log_access(struct exchange *x, int64_t duration_us)
     const char *method = "other";
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (methods[i].method == x->request.method) method = methods[i].name;
-    LOG(x->server->options.log, LOG_INFO, "access", LOG_S("method", method),
-        LOG_S("route", http_route_names[x->request.route]), LOG_I("status", x->http_status),
-        LOG_I("duration_us", duration_us), LOG_I("bytes", x->response_bytes),
-        LOG_SL("request_id", request_id(x)),
-        LOG_SL("traceparent", x->request.header[HTTP_HEADER_TRACEPARENT]));
+    const struct log_field fields[] = {LOG_S("method", method),
+                                       LOG_S("route", http_route_names[x->request.route]),
+                                       LOG_I("status", x->http_status),
+                                       LOG_I("duration_us", duration_us),
+                                       LOG_I("bytes", x->response_bytes),
+                                       LOG_SL("request_id", request_id(x)),
+                                       LOG_SL("traceparent", x->request.header[HTTP_HEADER_TRACEPARENT])};
+    log_write_each(x->server->options.log, LOG_INFO, "access", fields, sizeof fields / sizeof fields[0]);
 }
 
 enum MHD_Result server_queue(struct exchange *x)

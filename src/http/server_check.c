@@ -131,11 +131,24 @@ static const char *framing_fault(struct exchange *x)
     return NULL;
 }
 
+static bool is_known_host(const struct server *s, struct slice host)
+{
+    return host.len > 0 && slice_equal(host, (struct slice){s->host_known, s->host_known_len});
+}
+
+static void remember_host(struct server *s, struct slice host)
+{
+    if (host.len > sizeof s->host_known) return;
+    memcpy(s->host_known, host.ptr, host.len);
+    s->host_known_len = host.len;
+}
+
 static const char *host_fault(const struct exchange *x)
 {
     struct slice host = x->request.header[HTTP_HEADER_HOST];
     if (!host.ptr) return x->http10 ? NULL : "header Host is missing";
-    return auth_host_wellformed(host) ? NULL : "header Host is not host[:port]";
+    return is_known_host(x->server, host) || auth_host_wellformed(host) ? NULL
+                                                                        : "header Host is not host[:port]";
 }
 
 static bool is_request_id(struct slice id)
@@ -158,7 +171,11 @@ static const char *foreign(const struct exchange *x, const struct router_entry *
     if (!host.ptr) return NULL; /* HTTP/1.0: no browser sends that */
     bool unguarded = !(route && route->open) && !auth_token_needed(o->shared->auth);
     bool demanded = o->listener == HTTP_LISTENER_API || unguarded;
-    if (!demanded || auth_host_ok(o->shared->auth, host)) return NULL;
+    if (!demanded || is_known_host(x->server, host)) return NULL;
+    if (auth_host_ok(o->shared->auth, host)) {
+        remember_host(x->server, host);
+        return NULL;
+    }
     return "header Host is neither loopback nor in http.allowed_hosts";
 }
 

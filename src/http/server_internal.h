@@ -124,6 +124,10 @@ struct server {
     bool draining;
     _Atomic unsigned connection_count, exchange_count;
 
+    /* The last Host that was found well-formed and allowed: clients repeat theirs. */
+    char host_known[64];
+    size_t host_known_len;
+
     struct held_body *held_free;
     unsigned held_free_count;
     size_t inflight_used, inflight_reserved; /* ours of shared->inflight_bytes; used <= reserved */
@@ -175,7 +179,7 @@ void server_inflight_give(struct server *s, size_t bytes);
 void server_inflight_settle(struct server *s); /* gives back what is reserved but not used */
 
 /* server_kept.c */
-struct kept_slot *server_kept_find(struct server *s, const void *tag, unsigned variant);
+struct kept_slot *server_kept_find(struct server *s, const void *tag, unsigned variant, int64_t now_us);
 /* Takes over the reference. */
 void server_kept_store(struct exchange *x, struct MHD_Response *response);
 void server_kept_clear(struct server *s);

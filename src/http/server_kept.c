@@ -26,11 +26,11 @@ static void on_sweep(void *arg)
     if (s->kept_count > 0) loop_timer_start(s->options.loop, &s->sweep, now + KEPT_SWEEP_US, on_sweep, s);
 }
 
-struct kept_slot *server_kept_find(struct server *s, const void *tag, unsigned variant)
+struct kept_slot *server_kept_find(struct server *s, const void *tag, unsigned variant, int64_t now_us)
 {
     struct kept_slot *slot = slot_of(s, tag, variant);
     if (!slot->response || slot->tag != tag || slot->variant != variant) return NULL;
-    if (slot->until_us > loop_now_us(s->options.loop)) return slot;
+    if (slot->until_us > now_us) return slot;
     drop(s, slot);
     return NULL;
 }

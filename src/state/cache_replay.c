@@ -143,10 +143,11 @@ static void write_over(struct slot *s, bool there)
     s->ttl[0] = 0;
     if (!delete) {
         int64_t left_ms = meta->expires_ms - clock_wall_ms(loop_clock(s->replay->options.port->loop));
-        if (left_ms <= 0) {
+        if (left_ms <= 0 && !there) {
             settled(s, REPLAY_EXPIRED, true);
             return;
         }
+        delete = left_ms <= 0; /* what it replaced must not come back */
         snprintf(s->ttl, sizeof s->ttl, "%lld", (long long)left_ms);
     }
     static const struct slice NONE = {"", 0};
@@ -185,7 +186,11 @@ static void on_current(struct redis_call *call)
         settled(s, REPLAY_FOREIGN, true);
         return;
     }
-    if (cache_value_inspect(value, &stamp_ms) && stamp_ms > lru_entry_meta(s->entry)->stamp_ms) {
+    if (!cache_value_inspect(value, &stamp_ms)) {
+        settled(s, REPLAY_FOREIGN, true); /* no JSON: a stranger's, left as it is */
+        return;
+    }
+    if (stamp_ms > lru_entry_meta(s->entry)->stamp_ms) {
         settled(s, REPLAY_YIELDED, true);
         return;
     }

@@ -13,8 +13,9 @@
  *   PENDING                    Redis has not acknowledged it; pinned; newer than anything Redis can say
  *   DELETED                    a tombstone: hides the key (pending or, for a short while, acknowledged)
  *
- * A PENDING tombstone never expires; a PENDING value does, and then has nothing to hand back. An acknowledged
- * tombstone says nothing of what Redis holds since: it does not stop fills begun after it.
+ * A PENDING tombstone never expires; a PENDING value whose time is up acts as one: what it replaced in Redis
+ * must not come back. An acknowledged tombstone says nothing of what Redis holds since: it does not stop
+ * fills begun after it.
  *
  * Any thread may call anything; a `struct lru_entry *` is read-only to callers. Keys are at most 65535 bytes,
  * values under 2 GiB. */

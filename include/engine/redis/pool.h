@@ -83,8 +83,7 @@ struct redis_pool_options {
     struct loop *loop;
     struct redis_node *node;
     unsigned min_idle, connections_max, inflight_max;
-    _Atomic size_t *queued_bytes; /* shared bound of bytes that wait to be answered; NULL: none */
-    size_t queued_bytes_max;
+    _Atomic size_t *queued_bytes; /* counts bytes that wait to be answered; who takes in work watches it */
     struct log *log;
     struct metrics_cell *cell;
 };

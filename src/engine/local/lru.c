@@ -144,12 +144,12 @@ bool lru_get(struct lru *lru, struct slice key, struct lru_hit *out)
         lru_retain(e);
         trust = e->trust;
         *out = (struct lru_hit){.entry = e, .flags = e->flags & (LRU_OWN | LRU_PENDING)};
+        if (e->deleted || lru_is_over(e, now_ms)) out->flags |= LRU_DELETED;
         e->flags |= LRU_SEEN;
     }
     pthread_mutex_unlock(&shard->lock);
     lru_free_chain(gone);
     if (!e) return false;
-    if (e->deleted) out->flags |= LRU_DELETED;
     out->trusted = trust != 0 && is_trusted(lru, trust);
     return true;
 }
@@ -265,7 +265,7 @@ bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct
     atomic_fetch_add(slot_by(lru, hash), 1);
     pthread_mutex_lock(&shard->lock);
     struct lru_entry *old = lru_find_live(lru, shard, (uint32_t)(hash >> 32), key, now_ms, &gone);
-    *out_replaced = old && !old->deleted;
+    *out_replaced = old && !old->deleted && !lru_is_over(old, now_ms);
     if (*out_replaced && (flags & LRU_IF_ABSENT)) {
         pthread_mutex_unlock(&shard->lock);
         lru_release(e);

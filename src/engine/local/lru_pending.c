@@ -135,22 +135,6 @@ void lru_pending_trim(struct lru *lru)
 
 /* --- hand-back --- */
 
-/* lru_is_expired for what is known to be PENDING, without reading `flags`. */
-static bool has_expired_value(const struct lru_entry *e, int64_t now_ms)
-{
-    return !e->deleted && e->meta.expires_ms != 0 && now_ms >= e->meta.expires_ms;
-}
-
-static void drop_expired(struct lru *lru, struct lru_entry *e)
-{
-    struct lru_entry *gone = NULL;
-    struct lru_shard *shard = lru_shard_of(lru, e->hash);
-    pthread_mutex_lock(&shard->lock);
-    if (e->flags & LRU_IN_TABLE) lru_leave_counted(lru, shard, e, LRU_EXIT_EXPIRED, &gone);
-    pthread_mutex_unlock(&shard->lock);
-    lru_free_chain(gone);
-}
-
 struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags)
 {
     int64_t now_ms = clock_wall_ms(lru->clock);
@@ -158,19 +142,19 @@ struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags)
         pthread_mutex_lock(&lru->pending_lock);
         struct lru_entry *e = lru->places[LRU_PLACE_WAITING].first;
         bool over = over_pending_budget(lru);
-        bool expired = e && has_expired_value(e, now_ms);
-        if (e) lru_retain(e);
-        if (e && !over && !expired) place_move(lru, e, LRU_PLACE_TAKEN);
+        if (e && !over) {
+            lru_retain(e);
+            place_move(lru, e, LRU_PLACE_TAKEN);
+        }
         pthread_mutex_unlock(&lru->pending_lock);
-        if (!e) return NULL;
-        if (!over && !expired) {
+        if (!over) {
             /* `flags` is the shard's lock's to read, and says nothing else of a waiting entry. */
-            *out_flags = LRU_OWN | LRU_PENDING | (e->deleted ? LRU_DELETED : 0U);
+            if (e)
+                *out_flags =
+                    LRU_OWN | LRU_PENDING | (e->deleted || lru_is_over(e, now_ms) ? LRU_DELETED : 0U);
             return e;
         }
-        if (expired) drop_expired(lru, e);
-        lru_release(e);
-        if (over) lru_pending_trim(lru);
+        lru_pending_trim(lru);
     }
 }
 

@@ -75,10 +75,14 @@ const struct lru_meta *lru_entry_meta(const struct lru_entry *e)
     return &e->meta;
 }
 
+bool lru_is_over(const struct lru_entry *e, int64_t now_ms)
+{
+    return e->meta.expires_ms != 0 && now_ms >= e->meta.expires_ms;
+}
+
 bool lru_is_expired(const struct lru_entry *e, int64_t now_ms)
 {
-    if (e->deleted && (e->flags & LRU_PENDING)) return false;
-    return e->meta.expires_ms != 0 && now_ms >= e->meta.expires_ms;
+    return !(e->flags & LRU_PENDING) && lru_is_over(e, now_ms);
 }
 
 void lru_free_chain(struct lru_entry *gone)

@@ -6,15 +6,9 @@
  * ends, each gets a NULL reply: whether its bytes had left is read off the output buffer then. Calls are done
  * only when hiredis is out of its own code (settle), since a caller's reaction may be to open, end or use
  * connections. */
-#include "conn.h"
-
-#include "engine/redis/errors.h"
-#include "node_private.h"
+#include "conn_private.h"
 
 #include <assert.h>
-#include <hiredis/async.h>
-#include <hiredis/hiredis.h>
-#include <hiredis/sds.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -23,56 +17,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { GREETING_COMMANDS = 4, PASSWORD_SIZE = 1024, KEEPALIVE_S = 15 };
-
-enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_GREETING, CONN_READY, CONN_DEAD };
-
-struct conn_group {
-    struct loop *loop;
-    struct loop_hook *hook;
-    struct conn *dirty;
-    struct buf scratch; /* for formatting; empty between calls */
-};
-
-struct conn {
-    struct conn_options options;
-    struct conn_group *group;
-    enum conn_state state;
-    redisAsyncContext *ctx; /* NULL before connecting and once hiredis has let go */
-    struct loop_io *io;
-    struct loop_resolve *resolve;
-    struct loop_timer timer; /* greeting deadline, then the calls' deadlines */
-    struct conn *next_dirty;
-    bool is_dirty;
-    bool writing;   /* inside redisAsyncHandleWrite */
-    int depth;      /* inside hiredis or a callback of ours: settle later */
-    bool finishing; /* settle is running */
-    bool doomed;    /* to be ended when depth is 0 */
-    bool killing;   /* ready, and killing the condemned again: `greeting` is in use */
-    char why[96];
-
-    struct redis_call *calls, **calls_tail; /* in flight, oldest first */
-    unsigned inflight;
-    struct redis_call *failed, **failed_tail; /* waiting for settle */
-    uint64_t appended;                        /* bytes handed to hiredis so far */
-
-    unsigned turn;       /* of the host's addresses */
-    uint32_t generation; /* the breaker's, when this connection was begun */
-    int64_t client_id;
-    char run_id[RUN_ID_SIZE];
-    char password[PASSWORD_SIZE];
-    char db[16];
-    struct redis_call greeting;
-    struct redis_command greeting_commands[GREETING_COMMANDS];
-    struct condemned kills[CONDEMNED_BATCH];
-    char kill_ids[CONDEMNED_BATCH][24];
-
-    void (*on_message)(void *arg, const struct redis_reply *message);
-    void *on_message_arg;
-};
+enum { KEEPALIVE_S = 15 };
 
 static void settle(struct conn *c);
-static void greet_kill(struct conn *c);
 static void on_deadline(void *arg);
 
 /* --- adapter --- */
@@ -110,15 +57,10 @@ static void ev_cleanup(void *arg)
     c->ctx = NULL;
 }
 
-static size_t unsent(const redisAsyncContext *ctx)
-{
-    return ctx->c.obuf ? sdslen(ctx->c.obuf) : 0;
-}
-
 static void watch(struct conn *c)
 {
     bool connecting = !(c->ctx->c.flags & REDIS_CONNECTED);
-    int events = LOOP_READ | (connecting || unsent(c->ctx) ? LOOP_WRITE : 0);
+    int events = LOOP_READ | (connecting || conn_unsent(c->ctx) ? LOOP_WRITE : 0);
     if (c->io) loop_io_set(c->io, events);
 }
 
@@ -182,32 +124,6 @@ void conn_group_destroy(struct conn_group **group)
 
 /* --- ending --- */
 
-static void record(struct conn *c, const struct redis_call *call)
-{
-    struct redis_node *node = c->options.node;
-    int64_t took_us = loop_now_us(c->group->loop) - call->start_us;
-    enum breaker_outcome outcome = BREAKER_SUCCESS;
-    if (call->outcome == REDIS_CALL_UNAVAILABLE || call->outcome == REDIS_CALL_IN_DOUBT)
-        outcome = BREAKER_FAILURE;
-    else if (took_us > redis_node_options(node)->command_timeout_ms * 1000 / 2)
-        outcome = BREAKER_SLOW;
-    breaker_record(redis_node_breaker(node), call->generation, outcome);
-    metrics_count(c->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
-    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, 0, took_us);
-}
-
-static void unlink_call(struct conn *c, struct redis_call *call)
-{
-    *call->prev = call->next;
-    if (call->next)
-        call->next->prev = call->prev;
-    else
-        c->calls_tail = call->prev;
-    c->inflight--;
-    if (c->options.queued_bytes)
-        atomic_fetch_sub_explicit(c->options.queued_bytes, call->bytes, memory_order_relaxed);
-}
-
 /* What Redis (or something between) still holds of this connection may yet run: the next connection kills it
  * first. Before any caller learns that its call failed, so that whoever replays sees a node that is not
  * quiet. */
@@ -228,7 +144,7 @@ static void finish_failed(struct conn *c)
         struct redis_call *call = c->failed;
         c->failed = call->next;
         if (!c->failed) c->failed_tail = &c->failed;
-        if (call != &c->greeting) record(c, call);
+        if (call != &c->greeting) conn_record(c, call);
         call->done(call);
     }
 }
@@ -305,103 +221,9 @@ static void on_deadline(void *arg)
     if (next != INT64_MAX) loop_timer_start(c->group->loop, &c->timer, next, on_deadline, c);
 }
 
-/* --- replies --- */
+/* --- calls --- */
 
-static const struct {
-    int hiredis;
-    enum redis_type type;
-} TYPES[] = {{REDIS_REPLY_NIL, REDIS_TYPE_NIL},
-             {REDIS_REPLY_STRING, REDIS_TYPE_STRING},
-             {REDIS_REPLY_INTEGER, REDIS_TYPE_INTEGER},
-             {REDIS_REPLY_STATUS, REDIS_TYPE_STATUS},
-             {REDIS_REPLY_ARRAY, REDIS_TYPE_ARRAY}};
-
-static struct redis_reply reply_view(const redisReply *r)
-{
-    struct redis_reply view = {
-        .integer = r->integer, .text = {r->str, r->str ? (size_t)r->len : 0}, .raw = r};
-    for (size_t i = 0; i < sizeof TYPES / sizeof TYPES[0]; i++)
-        if (TYPES[i].hiredis == r->type) view.type = TYPES[i].type;
-    if (view.type == REDIS_TYPE_ARRAY) view.integer = (int64_t)r->elements;
-    return view;
-}
-
-bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis_reply *out)
-{
-    const redisReply *r = array->raw;
-    if (array->type != REDIS_TYPE_ARRAY || i >= r->elements) return false;
-    *out = reply_view(r->element[i]);
-    return true;
-}
-
-static void take_error(struct conn *c, struct redis_call *call, struct slice text)
-{
-    static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
-                                                 [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
-    enum redis_outcome outcome = OUTCOME[redis_error_class(text)];
-    if (outcome > call->worst) call->worst = outcome;
-    snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
-             text.ptr ? text.ptr : "");
-    if (slice_equal_text((struct slice){text.ptr, text.len < 9 ? text.len : 9}, "WRONGPASS") ||
-        slice_equal_text((struct slice){text.ptr, text.len < 6 ? text.len : 6}, "NOAUTH"))
-        redis_node_note_password_refused(c->options.node);
-}
-
-static void take_reply(struct conn *c, struct redis_call *call, const redisReply *r)
-{
-    struct redis_reply *out = &call->replies[call->received];
-    *out = reply_view(r);
-
-    if (r->type == REDIS_REPLY_ERROR)
-        take_error(c, call, out->text);
-    else if (!(out->type & call->commands[call->received].types))
-        c->doomed = true;
-}
-
-static void send_call(struct conn *c, struct redis_call *call);
-
-static bool is_noscript(const struct redis_call *call)
-{
-    return call->worst == REDIS_CALL_REFUSED && !call->with_source && call->count == 1 &&
-           call->commands[0].script && redis_error_class(slice_of(call->error)) == REDIS_ERROR_RESEND;
-}
-
-static void on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
-{
-    struct redis_call *call = privdata;
-    struct conn *c = ctx->ev.data;
-    if (call->received == call->count) return; /* failed already, by an earlier command of its own */
-    if (reply && !c->doomed) take_reply(c, call, reply);
-    /* Out of step: this very answer may be another request's. */
-    if (!reply || c->doomed) {
-        call->received = call->count;
-        bool sent = call->begin < c->appended - unsent(ctx);
-        call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
-        snprintf(call->error, sizeof call->error, "%s",
-                 c->why[0] ? c->why
-                 : reply   ? "unexpected reply"
-                           : "connection lost");
-        if (reply) snprintf(c->why, sizeof c->why, "unexpected reply");
-        unlink_call(c, call);
-        call->next = NULL;
-        *c->failed_tail = call;
-        c->failed_tail = &call->next;
-        return;
-    }
-    if (++call->received < call->count) return;
-    unlink_call(c, call);
-    if (is_noscript(call)) {
-        send_call(c, call); /* with its source this time */
-        return;
-    }
-    call->outcome = call->worst;
-    if (call != &c->greeting) record(c, call);
-    call->done(call);
-}
-
-static void send_call(struct conn *c, struct redis_call *call)
+void conn_send(struct conn *c, struct redis_call *call)
 {
     call->with_source = call->received == call->count; /* only a NOSCRIPT brings an answered call back here */
     call->received = 0;
@@ -419,9 +241,10 @@ static void send_call(struct conn *c, struct redis_call *call)
         buf_clear(scratch);
         resp_append_command(scratch, &call->commands[i], call->with_source);
         if (scratch->failed ||
-            redisAsyncFormattedCommand(c->ctx, on_reply, call, scratch->ptr, scratch->len) != REDIS_OK)
+            redisAsyncFormattedCommand(c->ctx, conn_on_reply, call, scratch->ptr, scratch->len) != REDIS_OK)
             abort(); /* out of memory with a command half queued: nothing truthful can follow */
         c->appended += scratch->len;
+        c->awaited++;
     }
     call->bytes = c->appended - call->begin;
     if (scratch->cap > 65536) buf_deinit(scratch);
@@ -430,10 +253,10 @@ static void send_call(struct conn *c, struct redis_call *call)
     make_dirty(c);
 }
 
-static void submit(struct conn *c, struct redis_call *call)
+void conn_submit_any(struct conn *c, struct redis_call *call)
 {
     call->received = 0;
-    send_call(c, call);
+    conn_send(c, call);
     if (c->state == CONN_READY && (!loop_timer_running(&c->timer) || c->timer.due_us > call->deadline_us))
         loop_timer_start(c->group->loop, &c->timer, call->deadline_us, on_deadline, c);
 }
@@ -441,7 +264,7 @@ static void submit(struct conn *c, struct redis_call *call)
 void conn_submit(struct conn *c, struct redis_call *call)
 {
     assert(c->state == CONN_READY && c->ctx);
-    submit(c, call);
+    conn_submit_any(c, call);
 }
 
 static void on_subscription(redisAsyncContext *ctx, void *reply, void *privdata)
@@ -449,7 +272,7 @@ static void on_subscription(redisAsyncContext *ctx, void *reply, void *privdata)
     (void)privdata;
     struct conn *c = ctx->ev.data;
     if (!reply) return;
-    struct redis_reply view = reply_view(reply);
+    struct redis_reply view = conn_reply_view(reply);
     c->on_message(c->on_message_arg, &view);
 }
 
@@ -462,139 +285,6 @@ void conn_subscribe(struct conn *c, const char *channel,
     redisAsyncCommand(c->ctx, on_subscription, NULL, "SUBSCRIBE %s", channel);
 }
 
-/* --- greeting --- */
-
-static void greeting_call(struct conn *c, unsigned count, void (*done)(struct redis_call *call))
-{
-    c->greeting =
-        (struct redis_call){.commands = c->greeting_commands, .count = count, .done = done, .arg = c};
-    c->greeting.start_us = loop_now_us(c->group->loop);
-    /* The greeting as a whole has the connection's timer; once that is over, calls have it. */
-    c->greeting.deadline_us =
-        c->state == CONN_READY
-            ? c->greeting.start_us + redis_node_options(c->options.node)->command_timeout_ms * 1000
-            : INT64_MAX;
-    submit(c, &c->greeting);
-}
-
-static void greeted(struct conn *c)
-{
-    c->state = CONN_READY;
-    loop_timer_stop(&c->timer);
-    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 0, 0, 1);
-    c->options.events.ready(c->options.events.arg);
-}
-
-static bool greeting_failed(struct conn *c, const struct redis_call *call)
-{
-    if (call->outcome == REDIS_CALL_OK) return false;
-    if (c->ctx) { /* an error reply, not a lost connection */
-        snprintf(c->why, sizeof c->why, "%s", call->error);
-        c->doomed = true;
-    }
-    return true;
-}
-
-static void on_killed(struct redis_call *call)
-{
-    struct conn *c = call->arg;
-    /* "No such client" is success: it is gone. */
-    bool answered = call->outcome == REDIS_CALL_OK || call->outcome == REDIS_CALL_REFUSED;
-    if (!answered && c->state == CONN_READY) {
-        c->killing = false; /* Redis cannot serve now; the connection itself is well */
-        return;
-    }
-    if (!answered) {
-        greeting_failed(c, call);
-        return;
-    }
-    /* A user that may not kill: to insist would keep us from Redis until it restarts. */
-    if (call->outcome == REDIS_CALL_REFUSED && strncmp(call->error, "ERR", 3) != 0)
-        LOG(c->options.log, LOG_WARN, "cannot end an old connection; a late write may still land",
-            LOG_S("redis", redis_node_name(c->options.node)), LOG_S("error", call->error));
-    redis_node_absolve(c->options.node, c->kills, call->count);
-    greet_kill(c);
-}
-
-static void greet_kill(struct conn *c)
-{
-    size_t n = redis_node_condemned(c->options.node, c->run_id, c->kills);
-    if (n == 0 && c->state == CONN_READY) {
-        c->killing = false;
-        return;
-    }
-    if (n == 0) {
-        greeted(c);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        snprintf(c->kill_ids[i], sizeof c->kill_ids[i], "%lld", (long long)c->kills[i].client_id);
-        c->greeting_commands[i] =
-            (struct redis_command){.argc = 4,
-                                   .argv = {SLICE_LITERAL("CLIENT"), SLICE_LITERAL("KILL"),
-                                            SLICE_LITERAL("ID"), slice_of(c->kill_ids[i])},
-                                   .types = REDIS_TYPE_INTEGER | REDIS_TYPE_STATUS};
-    }
-    greeting_call(c, (unsigned)n, on_killed);
-}
-
-void conn_kill_condemned(struct conn *c)
-{
-    if (!conn_ready(c) || c->killing) return;
-    c->killing = true;
-    greet_kill(c);
-}
-
-static void read_run_id(struct conn *c, struct slice info)
-{
-    const char *at = info.len ? memmem(info.ptr, info.len, "run_id:", 7) : NULL;
-    if (!at) return;
-    at += 7;
-    size_t n = 0;
-    while (n < RUN_ID_SIZE - 1 && at + n < info.ptr + info.len && at[n] != '\r' && at[n] != '\n')
-        n++;
-    memcpy(c->run_id, at, n);
-    c->run_id[n] = 0;
-}
-
-static void on_greeted(struct redis_call *call)
-{
-    struct conn *c = call->arg;
-    if (greeting_failed(c, call)) return;
-    c->client_id = call->replies[call->count - 2].integer;
-    read_run_id(c, call->replies[call->count - 1].text);
-    greet_kill(c);
-}
-
-static void greet(struct conn *c)
-{
-    const struct redis_url *url = redis_node_options(c->options.node)->url;
-    unsigned n = 0;
-    if (!redis_node_password(c->options.node, c->password, sizeof c->password)) c->password[0] = 0;
-    struct redis_command *commands = c->greeting_commands;
-    if (c->password[0]) {
-        struct redis_command *auth = &commands[n++];
-        *auth = (struct redis_command){
-            .argc = 2, .argv = {SLICE_LITERAL("AUTH"), slice_of(c->password)}, .types = REDIS_TYPE_STATUS};
-        if (url->user) {
-            auth->argc = 3;
-            auth->argv[1] = slice_of(url->user);
-            auth->argv[2] = slice_of(c->password);
-        }
-    }
-    if (url->db) {
-        snprintf(c->db, sizeof c->db, "%d", url->db);
-        commands[n++] = (struct redis_command){
-            .argc = 2, .argv = {SLICE_LITERAL("SELECT"), slice_of(c->db)}, .types = REDIS_TYPE_STATUS};
-    }
-    commands[n++] = (struct redis_command){
-        .argc = 2, .argv = {SLICE_LITERAL("CLIENT"), SLICE_LITERAL("ID")}, .types = REDIS_TYPE_INTEGER};
-    commands[n++] = (struct redis_command){
-        .argc = 2, .argv = {SLICE_LITERAL("INFO"), SLICE_LITERAL("server")}, .types = REDIS_TYPE_STRING};
-    c->state = CONN_GREETING;
-    greeting_call(c, n, on_greeted);
-}
-
 /* --- connecting --- */
 
 static void on_connect(const redisAsyncContext *ctx, int status)
@@ -604,7 +294,7 @@ static void on_connect(const redisAsyncContext *ctx, int status)
         snprintf(c->why, sizeof c->why, "connect: %.80s", ctx->c.errstr[0] ? ctx->c.errstr : "failed");
         return; /* hiredis frees the context; ev_cleanup follows */
     }
-    greet(c);
+    conn_greet(c);
 }
 
 static void set_socket_options(int fd)
@@ -632,6 +322,7 @@ static void start(struct conn *c, redisAsyncContext *ctx)
     ctx->ev.addWrite = ev_add_write;
     ctx->ev.delWrite = ev_nothing;
     ctx->ev.cleanup = ev_cleanup;
+    conn_guard_reader(c);
     if (redis_node_options(c->options.node)->url->kind == REDIS_TCP) set_socket_options(ctx->c.fd);
     c->io = loop_io_create(c->group->loop, ctx->c.fd, LOOP_READ | LOOP_WRITE, on_io, c);
     redisAsyncSetConnectCallback(ctx, on_connect);

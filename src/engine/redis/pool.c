@@ -221,12 +221,6 @@ void redis_pool_destroy(struct redis_pool **pool)
     free(p);
 }
 
-static bool over_queued_bytes(const struct redis_pool *p)
-{
-    return p->options.queued_bytes &&
-           atomic_load_explicit(p->options.queued_bytes, memory_order_relaxed) > p->options.queued_bytes_max;
-}
-
 bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
 {
     struct breaker *breaker = redis_node_breaker(p->options.node);
@@ -237,8 +231,7 @@ bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
     if (!call->deadline_us || call->deadline_us > latest) call->deadline_us = latest;
     call->start_us = now;
     call->error[0] = 0;
-    if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now || over_queued_bytes(p))
-        return false;
+    if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now) return false;
     struct member *m = least_loaded(p);
     if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);
     if (m) {

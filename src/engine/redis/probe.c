@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5 };
+static const int64_t WALL_MAX_MS =
+    INT64_C(253402300799999) / 2; /* far in the future, and far from the last year that prints */
+
+enum { SLOW_TRIP_MS = 50, CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5 };
 
 struct redis_probe {
     struct redis_probe_options options;
@@ -76,6 +79,8 @@ static void take_time(struct redis_probe *p, const struct redis_reply *time)
     int64_t server_ms =
         strtoll(seconds.text.ptr, NULL, 10) * 1000 + strtoll(micros.text.ptr, NULL, 10) / 1000;
     int64_t half_trip_ms = (loop_now_us(p->options.loop) - p->sent_us) / 2000;
+    if (server_ms < 0 || server_ms > WALL_MAX_MS || half_trip_ms > SLOW_TRIP_MS)
+        return; /* absurd, or too vague */
     redis_node_set_offset(p->options.node, server_ms - (p->sent_wall_ms + half_trip_ms));
 }
 
@@ -83,8 +88,10 @@ static void on_pong(struct redis_call *call)
 {
     struct redis_probe *p = call->arg;
     p->busy = false;
-    bool ok = call->outcome == REDIS_CALL_OK;
-    if (ok) take_time(p, &call->replies[1]);
+    /* PING decides; a TIME that this user may not ask for costs the clock offset only. */
+    bool timed = call->outcome == REDIS_CALL_OK;
+    bool ok = timed || (call->outcome == REDIS_CALL_REFUSED && call->replies[0].type == REDIS_TYPE_STATUS);
+    if (timed) take_time(p, &call->replies[1]);
     if (p->probing) breaker_probe_end(redis_node_breaker(p->options.node), ok);
     p->probing = false;
     if (ok && p->ready && ++p->pings % INFO_EVERY == 1) {

@@ -122,7 +122,9 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
         put_text(control, "private");
     fields[count++] = (struct http_field){"Cache-Control", control};
     struct slice none_match = request->header[HTTP_HEADER_IF_NONE_MATCH];
-    if (none_match.ptr && etag_list_matches(none_match, (struct slice){etag + 1, ETAG_DIGITS})) {
+    bool conditional = request->method != HTTP_POST; /* 304 answers GET and HEAD alone */
+    if (conditional && none_match.ptr &&
+        etag_list_matches(none_match, (struct slice){etag + 1, ETAG_DIGITS})) {
         exchange_reply(x, 304, NULL, NULL, fields, count);
         lru_release(result->entry);
         return;
