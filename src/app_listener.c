@@ -25,6 +25,7 @@ struct listener {
 
 static bool accept_one(struct listener *l)
 {
+    /* cppcheck-suppress nullPointer; accept4(2): NULL where the address is not wanted */
     int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         if (l->spare_fd < 0) l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* another took it */
@@ -33,6 +34,7 @@ static bool accept_one(struct listener *l)
     }
     if ((errno == EMFILE || errno == ENFILE) && l->spare_fd >= 0) {
         close(l->spare_fd);
+        /* cppcheck-suppress nullPointer; as above */
         fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0) close(fd);
         l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

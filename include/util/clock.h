@@ -11,7 +11,8 @@ struct clock {
 };
 
 extern const struct clock clock_system;
-/* The time of the kernel's last tick: up to 4 ms behind, at a fifth of the cost. For expiries on hot paths. */
+/* The time of the kernel's last tick: up to 4 ms behind, at a fifth of the cost. For expiries on hot paths.
+ */
 extern const struct clock clock_coarse;
 
 static inline int64_t clock_mono_us(const struct clock *c)

@@ -49,7 +49,7 @@ bool uri_decode(struct slice raw, bool plus_is_blank, struct buf *out)
 
 static bool is_id_byte(int c)
 {
-        /* One bit for each of the first 128 bytes. */
+    /* One bit for each of the first 128 bytes. */
     static const uint32_t LEGAL[4] = {0, 0x07ff6000, 0x87ffffff, 0x07fffffe};
     return c >= 0 && c < 128 && (LEGAL[c >> 5] >> (c & 31) & 1);
 }

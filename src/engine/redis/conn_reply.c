@@ -5,6 +5,7 @@
 
 #include <hiredis/sds.h>
 #include <stdio.h>
+#include <string.h>
 
 size_t conn_unsent(const redisAsyncContext *ctx)
 {
@@ -74,8 +75,7 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     if (outcome > call->worst) call->worst = outcome;
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
-    if (slice_equal_text((struct slice){text.ptr, text.len < 9 ? text.len : 9}, "WRONGPASS") ||
-        slice_equal_text((struct slice){text.ptr, text.len < 6 ? text.len : 6}, "NOAUTH"))
+    if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
         redis_node_note_password_refused(c->options.node);
 }
 
