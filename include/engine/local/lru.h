@@ -57,7 +57,7 @@ struct lru_entry; /* reference-counted */
 /* Why entries left, replaced and settled ones apart. The order is that of the metric's label. */
 enum lru_exit {
     LRU_EXIT_BUDGET,
-    LRU_EXIT_EXPIRED,        /* noticed at a look-up, a write, a take or an eviction */
+    LRU_EXIT_EXPIRED,        /* noticed at a look-up, a write, an eviction or a settling */
     LRU_EXIT_INVALIDATED,    /* also: Redis has no such key, or something newer (lru_settle) */
     LRU_EXIT_PENDING_BUDGET, /* given up: never handed back, though a value may still be there to read */
     LRU_EXIT_COUNT
@@ -81,7 +81,8 @@ struct lru_hit {
     bool trusted;            /* tracking covers it and near_ttl_ms has not passed */
 };
 
-/* Looks up and refreshes recency. False: not there or expired. A tombstone is a hit with LRU_DELETED. */
+/* Looks up and refreshes recency. False: not there or expired. A tombstone is a hit with LRU_DELETED, and so
+ * is a PENDING value whose time is up. */
 bool lru_get(struct lru *lru, struct slice key, struct lru_hit *out);
 void lru_release(struct lru_entry *entry); /* NULL is fine */
 void lru_retain(struct lru_entry *entry);
@@ -148,12 +149,14 @@ void lru_trust_end(struct lru *lru);
 
 /* The oldest pending entry that no one has taken, marked as taken (one taker per key at a time: a replacement
  * put while it is taken stays untakeable until lru_settle or lru_untake). NULL: none. The caller's reference,
- * which must last until then. What is taken is not given up for the pending budget. */
+ * which must last until then. What is taken is not given up for the pending budget. A value whose time is up
+ * comes with LRU_DELETED. */
 struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags);
 /* Redis has it, or something newer: if this very entry is still in the table it stops being pending (a
- * tombstone goes; with `superseded` a value goes too). Releases the taking, not the reference. If it stayed
- * over an earlier pending write that was put while it was taken, it is to be handed back once more, for that
- * write may have reached Redis after it: then it is takeable again, unless superseded. */
+ * tombstone goes, and a value whose time is up; with `superseded` any value goes). Releases the taking, not
+ * the reference. If it stayed over an earlier pending write that was put while it was taken, it is to be
+ * handed back once more, for that write may have reached Redis after it: then it is takeable again, unless
+ * superseded. */
 void lru_settle(struct lru *lru, struct lru_entry *entry, bool superseded);
 /* Could not be handed back now: takeable again, behind the others. */
 void lru_untake(struct lru *lru, struct lru_entry *entry);

@@ -141,7 +141,7 @@ struct lru_entry *lru_pending_take(struct lru *lru, unsigned *out_flags)
     for (;;) {
         pthread_mutex_lock(&lru->pending_lock);
         struct lru_entry *e = lru->places[LRU_PLACE_WAITING].first;
-        bool over = over_pending_budget(lru);
+        bool over = e && over_pending_budget(lru);
         if (e && !over) {
             lru_retain(e);
             place_move(lru, e, LRU_PLACE_TAKEN);
@@ -178,6 +178,7 @@ static void release_taking(struct lru *lru, struct lru_shard *shard, struct lru_
 
 void lru_settle(struct lru *lru, struct lru_entry *e, bool superseded)
 {
+    int64_t now_ms = clock_wall_ms(lru->clock);
     struct lru_entry *gone = NULL;
     struct lru_shard *shard = lru_shard_of(lru, e->hash);
     pthread_mutex_lock(&shard->lock);
@@ -186,6 +187,8 @@ void lru_settle(struct lru *lru, struct lru_entry *e, bool superseded)
     if ((e->flags & LRU_IN_TABLE) && settled) {
         if (e->deleted) {
             lru_leave(lru, shard, e, &gone);
+        } else if (lru_is_over(e, now_ms)) {
+            lru_leave_counted(lru, shard, e, LRU_EXIT_EXPIRED, &gone);
         } else if (superseded) {
             lru_leave_counted(lru, shard, e, LRU_EXIT_INVALIDATED, &gone);
         }

@@ -138,8 +138,8 @@ void lru_leave(struct lru *lru, struct lru_shard *shard, struct lru_entry *e, st
 void lru_leave_counted(struct lru *lru, struct lru_shard *shard, struct lru_entry *e, enum lru_exit why,
                        struct lru_entry **gone);
 void lru_count_exit(struct lru_shard *shard, enum lru_exit why);
-bool lru_is_over(const struct lru_entry *e, int64_t now_ms); /* its time to live, whatever it is */
-bool lru_is_expired(const struct lru_entry *e, int64_t now_ms);
+bool lru_is_over(const struct lru_entry *e, int64_t now_ms);    /* its time to live, whatever it is */
+bool lru_is_expired(const struct lru_entry *e, int64_t now_ms); /* over, and not PENDING: it may go */
 /* From the cold end while the table is over its budget, but not `keep`, and what was read since only after a
  * second round. */
 void lru_evict_cold(struct lru *lru, struct lru_shard *shard, const struct lru_entry *keep, int64_t now_ms,

@@ -178,7 +178,35 @@ START_TEST(what_has_expired_meanwhile_is_never_written)
     start();
     run_out();
     ck_assert_str_eq(in_redis(), "");
-    ck_assert_uint_eq(outcome(REPLAY_WRITTEN), 0);
+    ck_assert_uint_eq(outcome(REPLAY_WRITTEN) + outcome(REPLAY_EXPIRED), 1);
+    ck_assert_uint_eq(fake_redis_count(f.fake, "EVALSHA") + fake_redis_count(f.fake, "EVAL"), 0);
+    ck_assert_str_eq(read_now(&f, "k", CACHE_ONLY_IF_CACHED), "miss not_in_table local");
+}
+END_TEST
+
+START_TEST(what_an_expired_value_had_replaced_is_deleted)
+{
+    set_direct(a);
+    keep(CACHE_PUT, "k", b, STAMP_AT(20));
+    f.on.ahead_us += 61 * INT64_C(1000000);
+    ck_assert_uint_eq(pending(&f), 1);
+    start();
+    run_out();
+    ck_assert_int_eq(resp_integer(f.direct, "EXISTS", "phoenix:cache:k", NULL), 0);
+    ck_assert_uint_eq(outcome(REPLAY_WRITTEN), 1);
+    ck_assert_uint_eq(outcome(REPLAY_REFUSED), 0);
+}
+END_TEST
+
+START_TEST(an_expired_value_yields_to_a_later_one)
+{
+    set_direct(b);
+    keep(CACHE_PUT, "k", a, STAMP_AT(10));
+    f.on.ahead_us += 61 * INT64_C(1000000);
+    start();
+    run_out();
+    ck_assert_str_eq(in_redis(), b);
+    ck_assert_uint_eq(outcome(REPLAY_YIELDED), 1);
 }
 END_TEST
 
@@ -305,6 +333,8 @@ int main(void)
     tcase_add_test(c, a_deletion_of_nothing_is_done);
     tcase_add_test(c, another_type_is_left_alone_and_counted);
     tcase_add_test(c, what_has_expired_meanwhile_is_never_written);
+    tcase_add_test(c, what_an_expired_value_had_replaced_is_deleted);
+    tcase_add_test(c, an_expired_value_yields_to_a_later_one);
     tcase_add_test(c, a_refused_one_is_tried_again_after_a_while);
     tcase_add_test(c, one_in_doubt_is_looked_at_again);
     tcase_add_test(c, a_newer_write_of_the_key_goes_after_the_one_under_way);

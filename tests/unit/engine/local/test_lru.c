@@ -321,8 +321,8 @@ START_TEST(pending_sticks_to_whichever_stays)
     put_at(&f, "c", "old", LRU_PENDING, 100, f.wall_ms + 5);
     fixture_pass_ms(&f, 5);
     put_at(&f, "c", "new", 0, 200, 0);
-    LOOKS(&f, "c", "new/o");
-    ck_assert_uint_eq(fixture_stats(&f).pending_entries, 2);
+    LOOKS(&f, "c", "new/op");
+    ck_assert_uint_eq(fixture_stats(&f).pending_entries, 3);
 }
 END_TEST
 
@@ -349,14 +349,52 @@ START_TEST(a_fill_never_replaces_a_pending_entry)
 }
 END_TEST
 
-START_TEST(a_fill_replaces_a_pending_value_that_has_expired)
+START_TEST(a_pending_value_that_has_expired_hides_what_redis_says)
 {
+    lru_trust_begin(f.lru);
     put_at(&f, "k", "mine", LRU_PENDING, 0, f.wall_ms + 5);
-    fixture_pass_ms(&f, 5);
+    uint64_t pinned = fixture_stats(&f).pending_bytes;
+    fixture_pass_ms(&f, 4);
+    LOOKS(&f, "k", "mine/op");
+    fixture_pass_ms(&f, 1);
+    LOOKS(&f, "k", "mine/opd");
     fill(&f, "k", "theirs");
-    LOOKS(&f, "k", "theirs/");
-    ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_EXPIRED], 1);
-    ck_assert_uint_eq(fixture_stats(&f).pending_bytes, 0);
+    LOOKS(&f, "k", "mine/opd");
+    struct lru_token token = lru_fill_begin(f.lru, slice_of("k"));
+    lru_fill_absent(f.lru, slice_of("k"), &token);
+    lru_invalidate(f.lru, slice_of("k"));
+    lru_invalidate_all(f.lru);
+    LOOKS(&f, "k", "mine/opd");
+    struct lru_stats s = fixture_stats(&f);
+    ck_assert_uint_eq(s.entries, 1);
+    ck_assert_uint_eq(s.pending_entries, 1);
+    ck_assert_uint_eq(s.pending_bytes, pinned);
+    for (int why = 0; why < LRU_EXIT_COUNT; why++)
+        ck_assert_uint_eq(s.exits[why], 0);
+}
+END_TEST
+
+START_TEST(a_put_over_a_pending_value_that_has_expired_replaces_nothing_live)
+{
+    put_at(&f, "k", "old", LRU_PENDING, 100, f.wall_ms + 5);
+    put_at(&f, "j", "old", LRU_PENDING, 100, f.wall_ms + 5);
+    fixture_pass_ms(&f, 5);
+    ck_assert(!put_at(&f, "k", "new", LRU_PENDING, 200, 0));
+    LOOKS(&f, "k", "new/op");
+    ck_assert(!put_at(&f, "j", "new", LRU_PENDING | LRU_IF_ABSENT, 200, 0));
+    LOOKS(&f, "j", "new/op");
+    ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_EXPIRED], 0);
+}
+END_TEST
+
+START_TEST(an_earlier_write_does_not_replace_a_later_pending_value_that_has_expired)
+{
+    unsigned pending = _i ? LRU_PENDING : 0;
+    put_at(&f, "k", "late", LRU_PENDING, 200, f.wall_ms + 5);
+    fixture_pass_ms(&f, 5);
+    ck_assert(!put_at(&f, "k", "early", pending, 100, 0));
+    LOOKS(&f, "k", "late/opd");
+    ck_assert_uint_eq(fixture_stats(&f).pending_entries, 1);
 }
 END_TEST
 
@@ -473,7 +511,9 @@ static Suite *suite(void)
     tcase_add_test(t, pending_sticks_to_whichever_stays);
     tcase_add_test(t, a_fill_with_other_bytes_takes_own_and_with_the_same_keeps_it);
     tcase_add_test(t, a_fill_never_replaces_a_pending_entry);
-    tcase_add_test(t, a_fill_replaces_a_pending_value_that_has_expired);
+    tcase_add_test(t, a_pending_value_that_has_expired_hides_what_redis_says);
+    tcase_add_test(t, a_put_over_a_pending_value_that_has_expired_replaces_nothing_live);
+    tcase_add_loop_test(t, an_earlier_write_does_not_replace_a_later_pending_value_that_has_expired, 0, 2);
     tcase_add_test(t, an_acknowledged_tombstone_hides_until_it_expires_or_is_filled);
     tcase_add_test(t, a_pending_tombstone_never_expires);
     tcase_add_test(t, an_invalidation_removes_plain_entries_and_untrusts_own_ones);

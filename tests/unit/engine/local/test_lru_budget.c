@@ -227,10 +227,20 @@ static void model_drop(struct modelled *m)
     m->in_hand_current = false;
 }
 
+static bool model_over(const struct walk *w, const struct modelled *m)
+{
+    return m->present && m->expires_ms && w->f.wall_ms >= m->expires_ms;
+}
+
 static void model_expire(struct walk *w, struct modelled *m)
 {
-    bool pinned = m->deleted && m->pending;
-    if (m->present && !pinned && m->expires_ms && w->f.wall_ms >= m->expires_ms) model_drop(m);
+    if (!m->pending && model_over(w, m)) model_drop(m);
+}
+
+/* What is over and still there is pending, and acts as a tombstone. */
+static bool model_hidden(const struct walk *w, const struct modelled *m)
+{
+    return m->deleted || model_over(w, m);
 }
 
 static void text_of(int key, int value, char out[2][32])
@@ -257,7 +267,8 @@ static void check_key(struct walk *w, int key)
     bool trusted = m->trusted && w->f.mono_us - m->filled_us < 60000000;
     if (m->present) {
         (void)snprintf(expected, sizeof expected, "%s/%s%s%s%s", m->deleted ? "" : text[1],
-                       trusted ? "t" : "", m->own ? "o" : "", m->pending ? "p" : "", m->deleted ? "d" : "");
+                       trusted ? "t" : "", m->own ? "o" : "", m->pending ? "p" : "",
+                       model_hidden(w, m) ? "d" : "");
     }
     LOOKS(&w->f, text[0], expected);
 }
@@ -271,7 +282,7 @@ static void walk_put(struct walk *w, int key)
     char text[2][32];
     text_of(key, value, text);
     model_expire(w, m);
-    bool was = m->present && !m->deleted, replaced = !was;
+    bool was = m->present && !model_hidden(w, m), replaced = !was;
     unsigned flags = (deleted ? LRU_DELETED : 0U) | (pending ? LRU_PENDING : 0U);
     MUST(lru_put(w->f.lru, slice_of(text[0]), deleted ? SLICE_NONE : slice_of(text[1]), &meta, flags,
                  &replaced));
@@ -335,7 +346,7 @@ static void walk_take(struct walk *w)
     int key = key_of(e);
     struct modelled *m = &w->keys[key];
     MUST(m->present && m->pending && !m->in_hand);
-    MUST(m->deleted == ((flags & LRU_DELETED) != 0));
+    MUST(model_hidden(w, m) == ((flags & LRU_DELETED) != 0));
     m->in_hand = e;
     m->in_hand_current = true;
 }
@@ -357,7 +368,7 @@ static void walk_release(struct walk *w, int key)
     m->in_hand_current = m->again = false;
     if (!current || !settle || (again && !superseded)) return;
     m->pending = false;
-    if (m->deleted || superseded) model_drop(m);
+    if (model_hidden(w, m) || superseded) model_drop(m);
 }
 
 static void walk_tracking(struct walk *w)

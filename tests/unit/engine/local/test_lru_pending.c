@@ -144,13 +144,14 @@ START_TEST(untaking_what_was_replaced_frees_the_replacement)
 }
 END_TEST
 
-START_TEST(a_replacement_that_is_gone_too_is_not_missed)
+START_TEST(a_replacement_that_expires_keeps_the_key_the_takers)
 {
     put(&f, "k", "v", LRU_PENDING);
     struct lru_entry *e = take_expecting("v");
     put_at(&f, "k", "w", LRU_PENDING, 0, f.wall_ms + 5);
     fixture_pass_ms(&f, 5);
-    LOOKS(&f, "k", "-");
+    LOOKS(&f, "k", "w/opd");
+    nothing_to_take();
     put(&f, "k", "x", LRU_PENDING); /* the key is still in the taker's hands */
     nothing_to_take();
     settle(e, false);
@@ -176,31 +177,90 @@ START_TEST(an_earlier_write_put_while_taken_makes_it_go_once_more)
 }
 END_TEST
 
-START_TEST(expired_values_are_not_handed_out)
+START_TEST(expired_values_are_handed_out_as_deletions)
 {
     put_at(&f, "a", "a", LRU_PENDING, 0, f.wall_ms + 5);
     put_at(&f, "b", "b", LRU_PENDING, 0, f.wall_ms + 9);
     put_at(&f, "gone", "", LRU_PENDING | LRU_DELETED, 0, f.wall_ms + 5);
     fixture_pass_ms(&f, 5);
-    settle(take_expecting("b"), false);
-    settle(take_expecting(""), false);
+    static const struct {
+        const char *value;
+        unsigned deleted;
+    } order[] = {{"a", LRU_DELETED}, {"b", 0}, {"", LRU_DELETED}};
+    for (int i = 0; i < 3; i++) {
+        unsigned flags = 0;
+        struct lru_entry *e = lru_pending_take(f.lru, &flags);
+        ck_assert_ptr_nonnull(e);
+        ck_assert(slice_equal_text(lru_entry_value(e), order[i].value));
+        ck_assert_uint_eq(flags, LRU_OWN | LRU_PENDING | order[i].deleted);
+        settle(e, false);
+    }
     nothing_to_take();
-    ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_EXPIRED], 1);
     pending_is(0);
+    LOOKS(&f, "b", "b/o");
 }
 END_TEST
 
-START_TEST(a_value_that_expires_while_taken_can_be_settled)
+START_TEST(a_value_that_expires_while_taken_stays_until_it_is_settled)
 {
     put_at(&f, "k", "v", LRU_PENDING, 0, f.wall_ms + 5);
     struct lru_entry *e = take_expecting("v");
     fixture_pass_ms(&f, 5);
-    LOOKS(&f, "k", "-");
-    pending_is(0);
+    LOOKS(&f, "k", "v/opd");
+    pending_is(1);
     put(&f, "k", "w", LRU_PENDING);
     nothing_to_take();
     settle(e, false);
     settle(take_expecting("w"), false);
+}
+END_TEST
+
+START_TEST(settled_an_expired_value_is_gone_and_counted_as_expired)
+{
+    put_at(&f, "k", "v", LRU_PENDING, 0, f.wall_ms + 5);
+    struct lru_entry *e = take_expecting("v");
+    fixture_pass_ms(&f, 5);
+    settle(e, _i);
+    struct lru_stats s = fixture_stats(&f);
+    ck_assert_uint_eq(s.entries, 0);
+    ck_assert_uint_eq(s.exits[LRU_EXIT_EXPIRED], 1);
+    ck_assert_uint_eq(s.exits[LRU_EXIT_INVALIDATED], 0);
+    pending_is(0);
+    LOOKS(&f, "k", "-");
+    nothing_to_take();
+    ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_EXPIRED], 1);
+}
+END_TEST
+
+START_TEST(an_expired_value_goes_once_more_over_an_earlier_write_put_while_taken)
+{
+    put_at(&f, "k", "late", LRU_PENDING, 200, f.wall_ms + 5);
+    fixture_pass_ms(&f, 5);
+    struct lru_entry *e = take_expecting("late");
+    put_at(&f, "k", "early", LRU_PENDING, 100, 0);
+    settle(e, false);
+    LOOKS(&f, "k", "late/opd");
+    untake(take_expecting("late"));
+    LOOKS(&f, "k", "late/opd");
+    settle(take_expecting("late"), false);
+    LOOKS(&f, "k", "-");
+    pending_is(0);
+}
+END_TEST
+
+START_TEST(an_expired_value_that_is_given_up_is_not_served)
+{
+    static char value[30000];
+    memset(value, 'x', sizeof value - 1);
+    close_table();
+    fixture_open(&f, 1 << 20, 50000);
+    put_at(&f, "old", value, LRU_PENDING, 0, f.wall_ms + 5);
+    fixture_pass_ms(&f, 5);
+    put(&f, "new", value, LRU_PENDING);
+    ck_assert_uint_eq(fixture_stats(&f).exits[LRU_EXIT_PENDING_BUDGET], 1);
+    pending_is(1);
+    LOOKS(&f, "old", "-");
+    ck_assert_uint_eq(fixture_stats(&f).entries, 1);
 }
 END_TEST
 
@@ -211,6 +271,8 @@ START_TEST(pending_entries_are_not_evicted)
     value[sizeof value - 1] = 0;
     put(&f, "mine", "v", LRU_PENDING);
     put(&f, "gone", "", LRU_PENDING | LRU_DELETED);
+    put_at(&f, "over", "v", LRU_PENDING, 0, f.wall_ms + 5);
+    fixture_pass_ms(&f, 5);
     for (int i = 0; i < 5000; i++) {
         (void)snprintf(key, sizeof key, "%d", i);
         fill(&f, key, value);
@@ -218,6 +280,7 @@ START_TEST(pending_entries_are_not_evicted)
     ck_assert_uint_gt(fixture_stats(&f).exits[LRU_EXIT_BUDGET], 1000);
     LOOKS(&f, "mine", "v/op");
     LOOKS(&f, "gone", "/opd");
+    LOOKS(&f, "over", "v/opd");
 }
 END_TEST
 
@@ -380,10 +443,13 @@ static Suite *suite(void)
     tcase_add_test(t, untaken_it_waits_behind_the_others);
     tcase_add_loop_test(t, a_taken_key_has_no_second_taker, 0, 2);
     tcase_add_test(t, untaking_what_was_replaced_frees_the_replacement);
-    tcase_add_test(t, a_replacement_that_is_gone_too_is_not_missed);
+    tcase_add_test(t, a_replacement_that_expires_keeps_the_key_the_takers);
     tcase_add_test(t, an_earlier_write_put_while_taken_makes_it_go_once_more);
-    tcase_add_test(t, expired_values_are_not_handed_out);
-    tcase_add_test(t, a_value_that_expires_while_taken_can_be_settled);
+    tcase_add_test(t, expired_values_are_handed_out_as_deletions);
+    tcase_add_test(t, a_value_that_expires_while_taken_stays_until_it_is_settled);
+    tcase_add_loop_test(t, settled_an_expired_value_is_gone_and_counted_as_expired, 0, 2);
+    tcase_add_test(t, an_expired_value_goes_once_more_over_an_earlier_write_put_while_taken);
+    tcase_add_test(t, an_expired_value_that_is_given_up_is_not_served);
     tcase_add_test(t, pending_entries_are_not_evicted);
     tcase_add_test(t, over_its_budget_the_oldest_is_given_up_across_shards);
     tcase_add_test(t, a_write_alone_over_the_pending_budget_costs_no_other);
