@@ -144,11 +144,11 @@ static void write_over(struct slot *s, bool there)
     if (!delete) {
         int64_t left_ms = meta->expires_ms - clock_wall_ms(loop_clock(s->replay->options.port->loop));
         if (left_ms <= 0 && !there) {
-            settled(s, REPLAY_EXPIRED, true);
+            settled(s, REPLAY_EXPIRED, false);
             return;
         }
         delete = left_ms <= 0; /* what it replaced must not come back */
-        snprintf(s->ttl, sizeof s->ttl, "%lld", (long long)left_ms);
+        if (!delete) snprintf(s->ttl, sizeof s->ttl, "%lld", (long long)left_ms);
     }
     static const struct slice NONE = {"", 0};
     cache_write_command(
