@@ -142,8 +142,8 @@ void config_write(const struct config *c, struct buf *out)
             break;
         }
         begin_section(out, i);
-        bool empty = o->kind == CONFIG_STR && !*value.str_def;
-        buf_printf(out, "%s =%s", o->name, empty ? "" : " ");
+        buf_printf(out,
+                   "%s=", o->name); /* no blanks: a line of the greatest length read must not grow over it */
         if (is_url(o))
             append_url(out, value.str_def);
         else

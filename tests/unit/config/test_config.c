@@ -337,8 +337,8 @@ START_TEST(what_is_printed_reads_back)
     ck_assert_double_eq(again.breaker_failure_rate, c.breaker_failure_rate);
     ck_assert_str_eq(again.http_unix_socket, "/a b;c#d");
     ck_assert_int_eq(again.local_bytes_max, 3LL << 30);
-    ck_assert_ptr_nonnull(strstr(first, "body_max = 1025\n"));
-    ck_assert_ptr_nonnull(strstr(first, "bytes_max = 3GiB\n"));
+    ck_assert_ptr_nonnull(strstr(first, "body_max=1025\n"));
+    ck_assert_ptr_nonnull(strstr(first, "bytes_max=3GiB\n"));
     free(first);
     free(second);
     config_deinit(&c);
@@ -350,13 +350,13 @@ START_TEST(a_password_is_not_printed)
 {
     static const struct {
         const char *url, *shown;
-    } cases[] = {{"redis://u:geheim@h:1/2", "url = redis://u:***@h:1/2\n"},
-                 {"redis://:geheim@h", "url = redis://:***@h\n"},
-                 {"redis://:geh@eim/@h", "url = redis://:***@h\n"},
-                 {"redis://geheim@h", "url = redis://***@h\n"},
-                 {"unix://u:geheim@/run/r?db=1", "url = unix://u:***@/run/r?db=1\n"},
-                 {"u:geheim@h", "url = u:***@h\n"},
-                 {"redis://[::1]:6379/0", "url = redis://[::1]:6379/0\n"}};
+    } cases[] = {{"redis://u:geheim@h:1/2", "url=redis://u:***@h:1/2\n"},
+                 {"redis://:geheim@h", "url=redis://:***@h\n"},
+                 {"redis://:geh@eim/@h", "url=redis://:***@h\n"},
+                 {"redis://geheim@h", "url=redis://***@h\n"},
+                 {"unix://u:geheim@/run/r?db=1", "url=unix://u:***@/run/r?db=1\n"},
+                 {"u:geheim@h", "url=u:***@h\n"},
+                 {"redis://[::1]:6379/0", "url=redis://[::1]:6379/0\n"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char file[128];
         struct config c;
