@@ -407,12 +407,21 @@ START_TEST(literals_of_both_families_resolve)
 }
 END_TEST
 
+/* A bare root may have no hosts file: then the loop must tell of the failure as libc does. */
+static bool libc_knows_localhost(void)
+{
+    struct addrinfo *list = NULL;
+    bool knows = getaddrinfo("localhost", "80", NULL, &list) == 0;
+    if (knows) freeaddrinfo(list);
+    return knows;
+}
+
 START_TEST(a_name_resolves_off_the_loop)
 {
     resolve("localhost", 80);
     RUN_UNTIL(&f, n.calls == 1);
-    ck_assert_int_eq(n.error, 0);
-    ck_assert_ptr_nonnull(strstr(n.text, "1|80"));
+    ck_assert_int_eq(n.error == 0, libc_knows_localhost());
+    if (n.error == 0) ck_assert_ptr_nonnull(strstr(n.text, "1|80"));
     loop_resolve_cancel(&n.r);
 }
 END_TEST
@@ -423,7 +432,7 @@ START_TEST(the_addresses_of_a_name_are_taken_in_turn)
         n.calls = 0;
         resolve_nth("localhost", 80, which);
         RUN_UNTIL(&f, n.calls == 1);
-        ck_assert_int_eq(n.error, 0);
+        ck_assert_int_eq(n.error == 0, libc_knows_localhost());
         loop_resolve_cancel(&n.r);
     }
 }
