@@ -255,6 +255,7 @@ static void await_states(pid_t pid, const char *states)
         all = true;
         DIR *directory = opendir(path);
         if (directory == NULL) die(path);
+        /* cppcheck-suppress readdirCalled; glibc: safe on a stream of its own, and readdir_r is deprecated */
         for (struct dirent *e = readdir(directory); e != NULL; e = readdir(directory)) {
             if (e->d_name[0] == '.') continue;
             const char state = thread_state(pid, e->d_name);

@@ -123,8 +123,7 @@ START_TEST(print_config_shows_what_holds_without_the_password)
         run(ARGS("--config", path, "--print-config"), ARGS("PHOENIX_HTTP_WORKERS=3", "PHOENIX_CACHE_TTL=60"));
     ck_assert_msg(r.status == 0, "%d %s", r.status, r.err);
     ck_assert_ptr_null(strstr(r.out, "hush"));
-    static const char *const parts[] = {"[http]",   "workers=3", "body_max=1MiB",
-                                        "ttl=60", "[redis]",     "***"};
+    static const char *const parts[] = {"[http]", "workers=3", "body_max=1MiB", "ttl=60", "[redis]", "***"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         ck_assert_msg(strstr(r.out, parts[i]), "lacks %s: %s", parts[i], r.out);
     write_config(path, r.out); /* what it prints, it reads */
