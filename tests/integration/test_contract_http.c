@@ -56,7 +56,11 @@ START_TEST(a_body_over_the_limit_is_413_whether_its_length_is_told_or_not)
     size_t len = 100000;
     char *body = must_alloc(len + 1);
     memset(body, ' ', len);
-    expect_problem(s.h, http_request(s.h, "PUT", "/cache/k", NULL, body, len), 413, "too_large");
+    /* Refused by its headers: a client that sends on all the same may lose the answer to a reset, and asks
+     * again. */
+    const struct http_answer *a = NULL;
+    WAIT_FOR((a = http_request(s.h, "PUT", "/cache/k", NULL, body, len))->status == 413, 3000);
+    expect_problem(s.h, a, 413, "too_large");
     expect_problem(s.h, http_request(s.h, "PUT", "/cache/k", "Transfer-Encoding: chunked", body, len), 413,
                    "too_large");
     paste(body, "{\"response\":1}");
