@@ -7,8 +7,6 @@ ifeq ($(origin CC),default)
 CC        := gcc
 endif
 MODE      ?= release
-PREFIX    ?= /usr/local
-DESTDIR   ?=
 VERSION   := 0.1.0
 
 PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih
@@ -48,7 +46,7 @@ EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.jso
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
-        install uninstall clean help docs
+        clean help docs
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/phoenix-cached
