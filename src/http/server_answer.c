@@ -75,13 +75,12 @@ static struct MHD_Response *make_response(struct server *s, const struct answer 
 
 static bool add_headers(const struct exchange *x, struct MHD_Response *r, const struct answer *a)
 {
-    static const struct slice control = SLICE_LITERAL("Cache-Control");
     struct slice id = x->request.header[HTTP_HEADER_REQUEST_ID];
     bool good = true, has_control = false;
     if (a->content_type) good = MHD_add_response_header(r, "Content-Type", a->content_type) == MHD_YES;
     for (size_t i = 0; i < a->field_count; i++) {
         const struct http_field *f = &a->fields[i];
-        has_control |= slice_equal_nocase(slice_of(f->name), control);
+        has_control |= strcmp(f->name, "Cache-Control") == 0;
         good &= MHD_add_response_header(r, f->name, f->value) == MHD_YES;
     }
     if (!has_control) good &= MHD_add_response_header(r, "Cache-Control", "no-store") == MHD_YES;

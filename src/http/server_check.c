@@ -91,15 +91,18 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     return scan->broken ? MHD_NO : MHD_YES;
 }
 
+static const bool blank_or_control[256] = {[0 ... ' '] = true, [0x7f] = true};
+
 /* The request line and the target, as MHD left them. */
 static const char *target_fault(const struct exchange *x, const char *version)
 {
     if (x->path.len == 0 || x->path.ptr[0] != '/') return "the path must begin with '/'";
-    for (size_t i = 0; i < x->uri_len; i++) {
-        unsigned char c = (unsigned char)x->path.ptr[i];
-        bool hidden_mark = c == '\0' && i == x->path.len; /* where MHD found the '?' */
-        if ((c <= ' ' && !hidden_mark) || c == 0x7f) return "a blank or control character in the URL";
-    }
+    size_t bad = 0;
+    for (size_t i = 0; i < x->uri_len; i++)
+        bad += blank_or_control[(unsigned char)x->path.ptr[i]];
+    bool hidden_mark =
+        x->path.len < x->uri_len && x->path.ptr[x->path.len] == '\0'; /* where MHD found the '?' */
+    if (bad != hidden_mark) return "a blank or control character in the URL";
 #if MHD_VERSION < 0x01000000
     if (version != x->path.ptr + x->uri_len + 1) return "a blank or control character in the URL";
 #else

@@ -47,35 +47,42 @@ bool uri_decode(struct slice raw, bool plus_is_blank, struct buf *out)
     return true;
 }
 
-static bool is_id_byte(int c)
+/* By byte: whether it may stand in an id. A look-up per byte: this runs over every key of every request. */
+static const bool id_byte[256] = {
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['.'] = true,
+    ['_'] = true,         [':'] = true,         ['@'] = true,         ['-'] = true,
+};
+
+static size_t plain_run(struct slice s)
 {
-    /* One bit for each of the first 128 bytes. */
-    static const uint32_t LEGAL[4] = {0, 0x07ff6000, 0x87ffffff, 0x07fffffe};
-    return c >= 0 && c < 128 && (LEGAL[c >> 5] >> (c & 31) & 1);
+    size_t len = 0;
+    while (len < s.len && id_byte[(unsigned char)s.ptr[len]])
+        len++;
+    return len;
+}
+
+static bool is_dots(struct slice id)
+{
+    return id.ptr[0] == '.' && (id.len == 1 || (id.len == 2 && id.ptr[1] == '.'));
 }
 
 bool uri_id(struct slice raw, char scratch[ID_LEN_MAX], struct slice *out_id)
 {
     if (raw.len == 0) return false;
-    const char *end = raw.ptr + raw.len;
-    bool escaped = false;
-    size_t len = 0;
-    for (const char *p = raw.ptr; p < end; len++) {
-        int c = (unsigned char)*p;
-        if (c == '%') {
-            c = escaped_byte(p, end);
-            /* The first escape: what came before it was plain, so it moves as it is. */
-            if (!escaped) memcpy(scratch, raw.ptr, len);
-            escaped = true;
-            p += 3;
-        } else {
-            p++;
+    struct slice id = {raw.ptr, plain_run(raw)};
+    if (id.len > ID_LEN_MAX) return false;
+    if (id.len < raw.len) {
+        const char *end = raw.ptr + raw.len;
+        memcpy(scratch, raw.ptr, id.len);
+        for (const char *p = raw.ptr + id.len; p < end;) {
+            int c = *p == '%' ? escaped_byte(p, end) : (unsigned char)*p;
+            if (c < 0 || !id_byte[c] || id.len == ID_LEN_MAX) return false;
+            p += *p == '%' ? 3 : 1;
+            scratch[id.len++] = (char)c;
         }
-        if (!is_id_byte(c) || len == ID_LEN_MAX) return false;
-        if (escaped) scratch[len] = (char)c;
+        id.ptr = scratch;
     }
-    struct slice id = {escaped ? scratch : raw.ptr, len};
-    if (slice_equal_text(id, ".") || slice_equal_text(id, "..")) return false;
+    if (is_dots(id)) return false;
     *out_id = id;
     return true;
 }
