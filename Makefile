@@ -9,9 +9,9 @@ endif
 MODE      ?= release
 VERSION   := 0.1.0
 
-PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih
+PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih sqlite3
 TEST_PC   := check libcurl
-DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev curl
+DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
 DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
 DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEB_BENCH := webdis wrk strace valgrind

@@ -46,8 +46,4 @@ struct cache_control {
 /* False: a max-age that is no number. */
 bool cache_control_read(struct slice header, struct cache_control *out);
 
-/* Whether an If-None-Match list names the etag (weakly, as RFC 9110 has it) or is *. `etag` without quotes.
- */
-bool etag_list_matches(struct slice list, struct slice etag);
-
 #endif

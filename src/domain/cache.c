@@ -103,19 +103,6 @@ enum status cache_document_key(struct sha256 *sha, const struct cache_document *
 
 /* --- headers --- */
 
-/* The next element of a comma-separated list, trimmed. Commas inside quotes do not part. */
-static bool next_element(struct slice *rest, struct slice *out)
-{
-    if (!rest->ptr) return false;
-    bool quoted = false;
-    size_t i = 0;
-    for (; i < rest->len && (quoted || rest->ptr[i] != ','); i++)
-        if (rest->ptr[i] == '"') quoted = !quoted;
-    *out = slice_trim((struct slice){rest->ptr, i});
-    *rest = i < rest->len ? (struct slice){rest->ptr + i + 1, rest->len - i - 1} : SLICE_NONE;
-    return true;
-}
-
 static bool read_seconds(struct slice text, int64_t *out)
 {
     int64_t value = 0;
@@ -134,7 +121,7 @@ bool cache_control_read(struct slice header, struct cache_control *out)
     static const struct slice MAX_AGE = {"max-age=", 8};
     *out = (struct cache_control){.max_age_s = -1};
     struct slice element;
-    while (next_element(&header, &element)) {
+    while (slice_list_next(&header, &element)) {
         if (slice_equal_nocase(element, SLICE_LITERAL("no-cache")))
             out->no_cache = true;
         else if (slice_equal_nocase(element, SLICE_LITERAL("only-if-cached")))
@@ -146,18 +133,4 @@ bool cache_control_read(struct slice header, struct cache_control *out)
             return false;
     }
     return true;
-}
-
-bool etag_list_matches(struct slice list, struct slice etag)
-{
-    struct slice element;
-    while (next_element(&list, &element)) {
-        if (slice_equal_text(element, "*")) return true;
-        if (element.len >= 2 && memcmp(element.ptr, "W/", 2) == 0)
-            element = (struct slice){element.ptr + 2, element.len - 2};
-        if (element.len == etag.len + 2 && element.ptr[0] == '"' && element.ptr[element.len - 1] == '"' &&
-            memcmp(element.ptr + 1, etag.ptr, etag.len) == 0)
-            return true;
-    }
-    return false;
 }

@@ -5,6 +5,7 @@
 #include "cache_private.h"
 
 #include "state/cache_value.h"
+#include "util/etag.h"
 
 #include <stdio.h>
 
@@ -90,7 +91,7 @@ static void take_value(struct cache_read *read, struct slice value, int64_t pttl
         return;
     }
     if (pttl_ms >= 0 && pttl_ms < PTTL_MAX) meta.expires_ms = clock_wall_ms(options->clock) + pttl_ms;
-    meta.etag = cache_etag(value);
+    meta.etag = etag_of(value);
     struct lru_entry *entry = lru_fill(options->lru, read->key, value, &meta, &read->token);
     if (!entry)
         finish(read, from_table(port->store, read->key));

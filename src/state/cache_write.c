@@ -7,19 +7,13 @@
 #include "cache_private.h"
 
 #include "engine/redis/script.h"
-#include "util/hash.h"
+#include "util/etag.h"
 
 #include <stdio.h>
 
 enum { SETTLE_POLL_MS = 10 };
 
 static void settle(struct cache_write *w);
-
-uint64_t cache_etag(struct slice value)
-{
-    static const struct hash_seed FIXED = {UINT64_C(0x70686f656e697820), UINT64_C(0x6361636865642031)};
-    return hash_bytes(&FIXED, value.ptr, value.len);
-}
 
 void cache_write_command(struct redis_command *command, struct slice redis_key, struct slice condition,
                          struct slice expected, struct slice ttl_ms, struct slice value)
@@ -49,7 +43,7 @@ static struct lru_meta meta_of(struct cache_write *w)
      * in doubt. */
     meta.expires_ms =
         clock_wall_ms(options->clock) + (w->kind == CACHE_DELETE ? options->deadline_ms : w->ttl_ms);
-    if (w->kind != CACHE_DELETE) meta.etag = cache_etag(w->value);
+    if (w->kind != CACHE_DELETE) meta.etag = etag_of(w->value);
     return meta;
 }
 

@@ -1,4 +1,4 @@
-/* slice: the two comparisons that don't belong inline. No state. */
+/* slice: what does not belong inline. No state. */
 #include "util/slice.h"
 
 static unsigned char lower(char c)
@@ -28,4 +28,16 @@ struct slice slice_trim(struct slice s)
         s.len--;
     }
     return s;
+}
+
+bool slice_list_next(struct slice *rest, struct slice *out)
+{
+    if (!rest->ptr) return false;
+    bool quoted = false;
+    size_t i = 0;
+    for (; i < rest->len && (quoted || rest->ptr[i] != ','); i++)
+        if (rest->ptr[i] == '"') quoted = !quoted;
+    *out = slice_trim((struct slice){rest->ptr, i});
+    *rest = i < rest->len ? (struct slice){rest->ptr + i + 1, rest->len - i - 1} : SLICE_NONE;
+    return true;
 }

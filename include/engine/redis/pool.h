@@ -43,7 +43,7 @@ struct redis_reply {
 /* False: no array, or not that many elements. */
 bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis_reply *out);
 
-enum { REDIS_ARGS_MAX = 8, REDIS_COMMANDS_MAX = 4 };
+enum { REDIS_ARGS_MAX = 12, REDIS_COMMANDS_MAX = 4 };
 
 struct redis_script; /* engine/redis/script.h */
 

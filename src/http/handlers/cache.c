@@ -4,6 +4,7 @@
 
 #include "domain/cache.h"
 #include "state/cache_value.h"
+#include "util/etag.h"
 #include "util/rfc3339.h"
 #include "util/uri.h"
 
@@ -41,17 +42,6 @@ static void answer_miss(struct exchange *x, const struct cache_result *result, c
                                                              : "phoenix-cached; fwd=miss"},
                                         {"Phoenix-Backend", backend_of(result->local)}};
     exchange_problem(x, result->status, detail, -1, fields, 2);
-}
-
-enum { ETAG_DIGITS = 16 };
-
-static void put_etag(uint64_t etag, char out[ETAG_DIGITS + 3])
-{
-    static const char DIGITS[] = "0123456789abcdef";
-    out[0] = out[ETAG_DIGITS + 1] = '"';
-    out[ETAG_DIGITS + 2] = 0;
-    for (int i = ETAG_DIGITS; i > 0; i--, etag >>= 4)
-        out[i] = DIGITS[etag & 15];
 }
 
 /* Appends a number to a literal start; cheaper than a format on the path that every hit takes. */
@@ -104,8 +94,8 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
 {
     const struct http_request *request = exchange_request(x);
     const struct lru_meta *meta = lru_entry_meta(result->entry);
-    char etag[ETAG_DIGITS + 3], age[24], control[64], status[80];
-    put_etag(meta->etag, etag);
+    char etag[ETAG_SIZE], age[24], control[64], status[80];
+    etag_format(meta->etag, etag);
     char *at = put_text(status, "phoenix-cached; hit");
     if (f->has_ttl) at = put_number(put_text(at, "; ttl="), f->left_s);
     put_text(put_text(at, "; detail="), cache_source_names[result->source]);

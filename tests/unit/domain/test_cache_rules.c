@@ -3,6 +3,7 @@
 #include "../../support/stage.h"
 #include "../../support/support.h"
 #include "domain/cache.h"
+#include "util/etag.h"
 
 #include <string.h>
 
