@@ -63,8 +63,8 @@ int64_t exchange_deadline_us(const struct exchange *x);
  * after the answer was given and never from within the call that gives it. */
 void exchange_attach(struct exchange *x, void *state, void (*release)(void *state));
 
-/* Counts working memory of the handler's against http.inflight_bytes_max until the exchange ends; once per
- * exchange. False: over the bound, and nothing is counted. */
+/* Counts (more) working memory of the handler's against http.inflight_bytes_max until the exchange ends.
+ * False: over the bound, and no more is counted. */
 bool exchange_hold(struct exchange *x, size_t bytes);
 
 /* An answer's body: borrowed bytes with a release that is called once nothing references them (never before),

@@ -4,6 +4,7 @@
 
 #include "http/server.h"
 #include "state/cache_store.h"
+#include "state/record.h"
 
 #include <pthread.h>
 
@@ -15,6 +16,13 @@ struct house_shared {
     struct cache_store *cache;
     struct lru *lru;
     struct redis_node *node; /* NULL: embedded */
+    struct spool *spool;
+    struct unsettled *unsettled;
+    struct record_store *records;
+    struct {
+        _Atomic int64_t entries, set_aside;
+        _Atomic int64_t oldest_ms; /* when the oldest was accepted; 0: there is none */
+    } journal;                     /* as of a second ago */
     struct metrics *metrics;
     struct log *log;
     const struct clock *clock;
@@ -33,7 +41,8 @@ struct house_shared {
 
 struct house {
     struct house_shared *shared;
-    struct cache_port *cache; /* NULL on the admin listener's loop */
+    struct cache_port *cache;    /* NULL on the admin listener's loop */
+    struct record_port *records; /* likewise */
     struct metrics_cell *cell;
 };
 
