@@ -127,7 +127,6 @@ static void on_looked(struct spool_op *op)
 {
     struct app_state *s = op->arg;
     if (op->committed) {
-        atomic_store(&s->shared->journal.entries, s->seen.entries);
         atomic_store(&s->shared->journal.set_aside, s->seen.set_aside);
         atomic_store(&s->shared->journal.oldest_ms, s->seen.oldest_stamp_ms);
     }

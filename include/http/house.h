@@ -20,7 +20,7 @@ struct house_shared {
     struct unsettled *unsettled;
     struct record_store *records;
     struct {
-        _Atomic int64_t entries, set_aside;
+        _Atomic int64_t set_aside;
         _Atomic int64_t oldest_ms; /* when the oldest was accepted; 0: there is none */
     } journal;                     /* as of a second ago */
     struct metrics *metrics;

@@ -5,8 +5,17 @@ static const char STRING_WRITE[] = {
 #include "embed/string_write.lua.h"
 };
 
+static const char RECORD_READ[] = {
+#include "embed/record_read.lua.h"
+};
+static const char RECORD_WRITE[] = {
+#include "embed/record_write.lua.h"
+};
+
 static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
+    [REDIS_SCRIPT_RECORD_READ] = {.source = {RECORD_READ, sizeof RECORD_READ}},
+    [REDIS_SCRIPT_RECORD_WRITE] = {.source = {RECORD_WRITE, sizeof RECORD_WRITE}},
 };
 
 bool redis_scripts_init(void)
