@@ -33,6 +33,7 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BACKEND] = "backend",
                                             [LABEL_EXIT] = "reason",
                                             [LABEL_REPLAY] = "outcome",
+                                            [LABEL_HANDBACK] = "outcome",
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome"},
@@ -43,6 +44,7 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BACKEND] = BACKENDS,
                                               [LABEL_EXIT] = EXITS,
                                               [LABEL_REPLAY] = replay_outcome_names,
+                                              [LABEL_HANDBACK] = handback_names,
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES},
@@ -53,6 +55,7 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BACKEND] = 2,
                                              [LABEL_EXIT] = LRU_EXIT_COUNT,
                                              [LABEL_REPLAY] = REPLAY_OUTCOME_COUNT,
+                                             [LABEL_HANDBACK] = HANDBACK_COUNT,
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2}};

@@ -1,5 +1,5 @@
-/* cache_journal: deletions that Redis has not seen yet, durable. Beside the pending tombstone in the table, by
- * which a deletion is handed back (state/cache_replay), a row of the spool outlives the process and the
+/* cache_journal: deletions that Redis has not seen yet, durable. Beside the pending tombstone in the table,
+ * by which a deletion is handed back (state/cache_replay), a row of the spool outlives the process and the
  * table's budget. The row is committed first; it goes when the hand-back settles the key. Deleting twice is
  * harmless: a deletion yields to any value with a later `timestamp`.
  *

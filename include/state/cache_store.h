@@ -33,8 +33,8 @@ struct cache_store_options {
 
 struct cache_store *cache_store_create(const struct cache_store_options *options); /* NULL: no memory */
 void cache_store_destroy(struct cache_store **store);
-/* Where deletions that Redis has not seen are made durable (state/cache_journal.h); without it they last as long
- * as the process. Before the first write. */
+/* Where deletions that Redis has not seen are made durable (state/cache_journal.h); without it they last as
+ * long as the process. Before the first write. */
 void cache_store_set_spool(struct cache_store *store, struct spool *spool);
 
 bool cache_store_embedded(const struct cache_store *store);

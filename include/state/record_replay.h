@@ -1,5 +1,5 @@
-/* record_replay: hands the journal back to Redis (DESIGN §6.3, §6.4), from the control loop, whenever a key is
- * unsettled, the circuit is closed and no given-up connection is left alive.
+/* record_replay: hands the journal back to Redis (DESIGN §6.3, §6.4), from the control loop, whenever a key
+ * is unsettled, the circuit is closed and no given-up connection is left alive.
  *
  * The keys' order is that in which they came, a key's entries go in their own order, one at a time; at most
  * `per_s` entries a second, so that live requests hardly notice. What was accepted goes first and leaves the
@@ -21,30 +21,32 @@ enum handback {
     HANDBACK_GIVEN_UP, /* older than spool.age_max */
     HANDBACK_FOREIGN,  /* set aside: Redis holds something else under its key */
     HANDBACK_REFUSED,  /* Redis does not take it now: tried again */
-    HANDBACK_COUNT
+    HANDBACK_COUNT,
+    HANDBACK_AWAY = HANDBACK_COUNT /* no outcome: Redis is away or in doubt, tried again */
 };
 extern const char *const handback_names[HANDBACK_COUNT];
 
-/* Called once for a lock's entry. OK: `taken` says whether Redis still had the lock to release; any other
- * outcome is a call's, and the entry is tried again (FOREIGN: set aside). */
-typedef void lock_handback_done_fn(void *arg, enum redis_outcome outcome, bool taken);
+/* What became of a lock's entry: one of the above, or HANDBACK_AWAY. `text`: why, of REFUSED and FOREIGN;
+ * lives as long as the program. */
+typedef void handback_lock_done_fn(void *done_arg, enum handback outcome, bool conflict, const char *text);
 /* Ends the lock of a journaled release: `body` is the entry's, as the lock's room wrote it; both live until
  * `done`, which is called exactly once, on the port's loop, perhaps before this returns. */
-typedef void lock_handback_fn(void *arg, struct slice name, struct slice body, lock_handback_done_fn *done,
+typedef void handback_lock_fn(void *arg, struct slice name, struct slice body, handback_lock_done_fn *done,
                               void *done_arg);
 
 struct record_replay_options {
     struct record_port *port; /* on the control loop, with a pool of its own */
     int64_t per_s;
-    int64_t age_max_ms; /* 0: none */
-    lock_handback_fn *hand_lock_back; /* NULL: locks' entries wait */
+    int64_t age_max_ms;               /* 0: none */
+    handback_lock_fn *hand_lock_back; /* NULL: there are none */
     void *lock_arg;
     struct log *log;
-    struct metrics *metrics;
 };
 
 struct record_replay *record_replay_create(const struct record_replay_options *options); /* NULL: no memory */
-/* The port's pool and the spool must be gone first, so that nothing is in flight. */
+/* Before pool and spool go: what comes back from them is seen to its end and begins nothing. */
+void record_replay_stop(struct record_replay *replay);
+/* After pool and spool are gone and the loop was flushed, so that nothing is in flight. */
 void record_replay_destroy(struct record_replay **replay);
 
 /* Nothing in flight and nothing left. */

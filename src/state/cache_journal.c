@@ -1,5 +1,5 @@
-/* cache_journal: each operation on the spool has memory of its own, since it may outlive the request. The rows
- * that are known are counted, so that a hand-back without any costs the spool nothing. */
+/* cache_journal: each operation on the spool has memory of its own, since it may outlive the request. The
+ * rows that are known are counted, so that a hand-back without any costs the spool nothing. */
 #include "cache_private.h"
 
 #include "state/record.h"
@@ -71,13 +71,12 @@ struct cache_deletion *cache_journal_append(struct cache_port *port, struct slic
 {
     struct cache_deletion *d = malloc(sizeof *d + key.len);
     if (!d) return NULL;
-    *d = (struct cache_deletion){
-        .op = {.run = run_append, .done = on_appended, .arg = d, .loop = port->loop},
-        .store = port->store,
-        .stamp_ms = stamp_ms,
-        .done = done,
-        .arg = arg,
-        .key_len = key.len};
+    *d = (struct cache_deletion){.op = {.run = run_append, .done = on_appended, .arg = d, .loop = port->loop},
+                                 .store = port->store,
+                                 .stamp_ms = stamp_ms,
+                                 .done = done,
+                                 .arg = arg,
+                                 .key_len = key.len};
     memcpy(d->key, key.ptr, key.len);
     uuid_v7(stamp_ms, d->change_id);
     if (spool_submit(cache_store_spool(port->store), &d->op)) return d;

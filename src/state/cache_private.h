@@ -21,8 +21,8 @@ _Atomic uint64_t *cache_store_journal_rows(struct cache_store *store);
 
 struct cache_deletion;
 
-/* Commits a row, then puts the pending tombstone, then calls done: committed or not. NULL: not taken, done will
- * not be called. */
+/* Commits a row, then puts the pending tombstone, then calls done: committed or not. NULL: not taken, done
+ * will not be called. */
 typedef void cache_deletion_fn(void *arg, bool committed);
 struct cache_deletion *cache_journal_append(struct cache_port *port, struct slice key, int64_t stamp_ms,
                                             cache_deletion_fn *done, void *arg);
@@ -33,8 +33,8 @@ void cache_journal_abandon(struct cache_deletion *deletion);
  * back once more by a reload. */
 void cache_journal_settled(struct cache_port *port, struct slice key, int64_t stamp_ms);
 
-/* Puts the tombstones of all rows into the table once more: those that the pending budget gave up, or whose row
- * could not be removed. False: not now. */
+/* Puts the tombstones of all rows into the table once more: those that the pending budget gave up, or whose
+ * row could not be removed. False: not now. */
 bool cache_journal_reload(struct cache_port *port);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { TICK_MS = 20, IDLE_TICK_MS = 100, STATS_EVERY_MS = 1000 };
+enum { TICK_MS = 20, IDLE_TICK_MS = 100 };
 
 const char *const handback_names[HANDBACK_COUNT] = {"written",  "done",    "dropped", "expired",
                                                     "given_up", "foreign", "refused"};
@@ -40,10 +40,19 @@ static void release(struct handback_slot *s)
     s->replay->busy--;
 }
 
+static void on_again(void *arg)
+{
+    handback_fetch(arg);
+}
+
 void handback_put_back(struct handback_slot *s, int64_t delay_ms)
 {
     struct record_replay *r = s->replay;
     int64_t now = loop_now_us(r->options.port->loop);
+    if (s->owed && !r->stopped) { /* how far it has come is known here alone */
+        loop_timer_start(r->options.port->loop, &s->timer, now + delay_ms * 1000, on_again, s);
+        return;
+    }
     unsettled_return(r->store->unsettled, s->kind, s->id, delay_ms ? now + delay_ms * 1000 : 0);
     release(s);
     /* A key that could not go waits for the next tick, so that a refusing pool is not asked in a loop. */
@@ -103,10 +112,11 @@ static bool start_one(struct record_replay *r, struct handback_slot *s, int64_t 
     s->replay = r;
     s->busy = true;
     s->done_seq = 0;
+    s->owed = 0;
     s->bytes = s->current = (struct buf){0};
     s->decided = (struct record_result){0};
     r->busy++;
-    handback_begin(s);
+    handback_fetch(s);
     return true;
 }
 
@@ -142,34 +152,6 @@ static void end_backlog(struct record_replay *r)
         LOG_I("set_aside", r->outcomes[HANDBACK_FOREIGN]));
 }
 
-/* --- gauges: the file's own count, once a second --- */
-
-static enum db_result read_stats(struct db *db, void *arg)
-{
-    struct record_replay *r = arg;
-    return db_journal_stats(db, &r->stats);
-}
-
-static void on_stats(struct spool_op *op)
-{
-    struct record_replay *r = op->arg;
-    r->stats_busy = false;
-    if (!op->committed) return;
-    int64_t now_ms = redis_node_wall_ms(r->store->node), oldest_ms = r->stats.oldest_stamp_ms;
-    double age_s = oldest_ms && oldest_ms < now_ms ? (double)(now_ms - oldest_ms) / 1000 : 0;
-    metrics_gauge(r->options.metrics, METRIC_JOURNAL_OLDEST_SECONDS, 0, age_s);
-    metrics_gauge(r->options.metrics, METRIC_JOURNAL_SET_ASIDE, 0, (double)r->stats.set_aside);
-}
-
-static void look_at_journal(struct record_replay *r, int64_t now)
-{
-    if (r->stats_busy || now < r->stats_due_us) return;
-    r->stats_due_us = now + STATS_EVERY_MS * INT64_C(1000);
-    r->stats_op = (struct spool_op){
-        .reads = true, .run = read_stats, .done = on_stats, .arg = r, .loop = r->options.port->loop};
-    r->stats_busy = spool_submit(r->store->spool, &r->stats_op);
-}
-
 static void on_tick(void *arg)
 {
     struct record_replay *r = arg;
@@ -183,7 +165,6 @@ static void on_tick(void *arg)
             r->spent_until_us = now - TICK_MS * INT64_C(1000); /* what was not used is not saved up */
         pump(r);
     }
-    look_at_journal(r, now);
     loop_timer_start(loop, &r->timer, now + (r->active ? TICK_MS : IDLE_TICK_MS) * INT64_C(1000), on_tick, r);
 }
 
@@ -193,8 +174,20 @@ struct record_replay *record_replay_create(const struct record_replay_options *o
     if (!r) return NULL;
     r->options = *options;
     r->store = record_store_options(options->port->store);
+    r->ghosts = unsettled_create();
+    if (!r->ghosts) {
+        free(r);
+        return NULL;
+    }
     loop_timer_start(options->port->loop, &r->timer, loop_now_us(options->port->loop), on_tick, r);
     return r;
+}
+
+void record_replay_stop(struct record_replay *r)
+{
+    loop_timer_stop(&r->timer);
+    r->active = false;
+    r->stopped = true;
 }
 
 void record_replay_destroy(struct record_replay **replay)
@@ -207,6 +200,7 @@ void record_replay_destroy(struct record_replay **replay)
         loop_timer_stop(&s->timer);
         if (s->busy) release(s);
     }
+    unsettled_destroy(&r->ghosts);
     free(r);
     *replay = NULL;
 }

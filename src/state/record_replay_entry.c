@@ -8,11 +8,12 @@
  * Redis's own answers decide between daemons. A crash between write and removal finds the id in `writes`. */
 #include "record_replay_private.h"
 
-#include "record_private.h"
+#include "engine/redis/script.h"
 #include "state/record_value.h"
 #include "util/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
     RACES_MAX = 16,
@@ -21,7 +22,9 @@ enum {
     SPOOL_RETRY_MS = 250
 };
 
-static void fetch(struct handback_slot *s);
+/* A longer time to live is as good as none, and would overflow. */
+static const int64_t PTTL_MAX = INT64_MAX / 4;
+
 static void read_redis(struct handback_slot *s);
 static void forget(struct handback_slot *s);
 
@@ -80,18 +83,21 @@ static void on_retry_forget(void *arg)
 
 /* A spool that is full for the moment is asked again: until then the key stays in hand, and its entry cannot
  * come back. After a failed fsync nothing can be removed before a restart, but Redis has the entry: it counts
- * as gone here, its followers are handed back over it, and what the file still lists then is settled by its
- * id after the restart. */
+ * as gone here, its followers are handed back over it, and what the file still lists is settled by its id
+ * after the restart. */
 static void not_forgotten(struct handback_slot *s)
 {
-    if (spool_health(s->replay->store->spool) == SPOOL_BROKEN) {
+    struct record_replay *r = s->replay;
+    if (r->stopped) {
+        handback_put_back(s, 0);
+    } else if (spool_health(r->store->spool) == SPOOL_BROKEN) {
         s->done_seq = s->entry.seq;
-        unsettled_leave(s->replay->store->unsettled, s->kind, s->id);
-        fetch(s);
-        return;
+        s->owed++;
+        handback_fetch(s);
+    } else {
+        loop_timer_start(loop_of(s), &s->timer, loop_now_us(loop_of(s)) + SPOOL_RETRY_MS * INT64_C(1000),
+                         on_retry_forget, s);
     }
-    loop_timer_start(loop_of(s), &s->timer, loop_now_us(loop_of(s)) + SPOOL_RETRY_MS * INT64_C(1000),
-                     on_retry_forget, s);
 }
 
 static void on_forgotten(struct spool_op *op)
@@ -114,11 +120,11 @@ static void forget(struct handback_slot *s)
 
 static void submit_call(struct handback_slot *s, void (*done)(struct redis_call *call))
 {
-    s->call = (struct redis_call){.commands = s->commands, .count = 1, .done = done, .arg = s};
+    s->call = (struct redis_call){.commands = &s->command, .count = 1, .done = done, .arg = s};
     if (!redis_pool_submit(s->replay->options.port->pool, &s->call)) handback_put_back(s, AWAY_RETRY_MS);
 }
 
-/* In doubt is like away: the id in the value settles it on the next turn. */
+/* In doubt is like away: the id in the value settles it at the next try. */
 static void call_failed(struct handback_slot *s, const struct redis_call *call)
 {
     if (call->outcome == REDIS_CALL_FOREIGN)
@@ -142,44 +148,59 @@ static void on_written(struct redis_call *call)
         handback_put_back(s, AWAY_RETRY_MS);
 }
 
-/* `ttl_ms` < 0 deletes. */
-static void write_redis(struct handback_slot *s, bool there, int64_t ttl_ms, bool leave_tombstone)
+/* Over exactly what was read. ttl_ms 0: no expiry. */
+static void write_redis(struct handback_slot *s, bool deletes, int64_t ttl_ms)
 {
-    struct record_write write = {.key = s->key,
-                                 .gone_key = s->gone_key,
-                                 .there = there,
-                                 .expected = buf_slice(&s->current)};
-    (void)write;
-    (void)ttl_ms;
-    (void)leave_tombstone;
+    static const struct slice NONE = {"", 0};
+    bool there = s->current.len > 0;
+    snprintf(s->number, sizeof s->number, "%lld", (long long)ttl_ms);
+    snprintf(s->tombstone, sizeof s->tombstone, "%.*s %lld", (int)s->entry.change_id.len,
+             s->entry.change_id.ptr, (long long)s->entry.stamp_ms);
+    snprintf(s->tombstone_ms, sizeof s->tombstone_ms, "%lld", (long long)s->replay->store->tombstone_ms);
+    s->command = (struct redis_command){.script = redis_script(REDIS_SCRIPT_RECORD_WRITE),
+                                        .argc = 9,
+                                        .argv = {SLICE_LITERAL("2"), s->key, s->gone_key,
+                                                 there ? SLICE_LITERAL("equals") : SLICE_LITERAL("absent"),
+                                                 there ? buf_slice(&s->current) : NONE,
+                                                 deletes ? NONE : slice_of(s->number),
+                                                 deletes ? NONE : buf_slice(&s->decided.value),
+                                                 slice_of(s->tombstone), slice_of(s->tombstone_ms)},
+                                        .types = REDIS_TYPE_INTEGER};
     submit_call(s, on_written);
 }
 
-static void act(struct handback_slot *s, enum record_verdict verdict, bool there)
+static void write_value(struct handback_slot *s)
 {
-    static const char *const VERDICTS[] = {"dropped", "written", "deleted", "set aside"};
+    if (!s->decided.expires_ms) {
+        write_redis(s, false, 0);
+        return;
+    }
+    int64_t left_ms = s->decided.expires_ms - redis_now_ms(s);
+    if (left_ms > 0) {
+        write_redis(s, false, left_ms);
+        return;
+    }
+    s->outcome = HANDBACK_EXPIRED;
+    s->verdict = "expired";
+    if (s->current.len > 0) /* what it replaced must not come back: goes with it */
+        write_redis(s, false, 1);
+    else
+        settled(s, HANDBACK_EXPIRED);
+}
+
+static void act(struct handback_slot *s, enum record_verdict verdict)
+{
+    static const char *const VERDICTS[] = {
+        [RECORD_KEEP] = "dropped", [RECORD_WRITE] = "written", [RECORD_DELETE] = "deleted"};
     s->conflict = s->decided.conflict;
     s->verdict = VERDICTS[verdict];
     s->outcome = HANDBACK_WRITTEN;
-    if (verdict == RECORD_KEEP) {
+    if (verdict == RECORD_KEEP)
         settled(s, HANDBACK_DROPPED);
-    } else if (verdict == RECORD_DELETE) {
-        write_redis(s, there, -1, true);
-    } else if (!s->decided.expires_ms) {
-        write_redis(s, there, 0, false);
-    } else {
-        int64_t left_ms = s->decided.expires_ms - redis_now_ms(s);
-        if (left_ms > 0) {
-            write_redis(s, there, left_ms, false);
-            return;
-        }
-        s->outcome = HANDBACK_EXPIRED;
-        s->verdict = "expired";
-        if (there) /* what it replaced must not come back */
-            write_redis(s, true, -1, false);
-        else
-            settled(s, HANDBACK_EXPIRED);
-    }
+    else if (verdict == RECORD_DELETE)
+        write_redis(s, true, 0);
+    else
+        write_value(s);
 }
 
 static void merge(struct handback_slot *s, const struct record_version *current)
@@ -205,32 +226,100 @@ static void merge(struct handback_slot *s, const struct record_version *current)
     else if (verdict == RECORD_REFUSE || (verdict == RECORD_WRITE && s->decided.value.failed))
         handback_refused(s, s->decided.detail); /* no memory: later */
     else
-        act(s, verdict, current->value.ptr != NULL);
+        act(s, verdict);
+}
+
+static bool is_object(struct slice value)
+{
+    enum json_type type;
+    return json_validate(value, &type, NULL) == STATUS_OK && type == JSON_OBJECT;
+}
+
+static bool starts_with(struct slice text, struct slice start)
+{
+    return text.len >= start.len && memcmp(text.ptr, start.ptr, start.len) == 0;
+}
+
+/* A reading: {value or its length, PTTL, tombstone}. False: of another shape. */
+static bool take_reading(struct handback_slot *s, const struct redis_reply *reply,
+                         struct record_version *out_version, struct slice *out_gone)
+{
+    struct redis_reply value, pttl, gone;
+    if (!redis_reply_element(reply, 0, &value) || !redis_reply_element(reply, 1, &pttl) ||
+        !redis_reply_element(reply, 2, &gone) || value.type == REDIS_TYPE_INTEGER)
+        return false;
+    buf_clear(&s->current);
+    *out_version = (struct record_version){0};
+    *out_gone = SLICE_NONE;
+    if (value.type == REDIS_TYPE_STRING) {
+        buf_append_slice(&s->current, value.text);
+        out_version->value = buf_slice(&s->current);
+        if (pttl.integer >= 0 && pttl.integer < PTTL_MAX)
+            out_version->expires_ms = redis_now_ms(s) + pttl.integer;
+    } else if (gone.type == REDIS_TYPE_STRING) {
+        const char *stamp = memchr(gone.text.ptr, ' ', gone.text.len);
+        char digits[HANDBACK_TOMBSTONE_MAX] = "";
+        size_t len = stamp ? gone.text.len - (size_t)(stamp - gone.text.ptr) : 0;
+        if (len < sizeof digits) memcpy(digits, stamp, len);
+        out_version->deleted_ms = strtoll(digits, NULL, 10);
+        *out_gone = gone.text;
+    }
+    return true;
 }
 
 static void on_read(struct redis_call *call)
 {
     struct handback_slot *s = call->arg;
-    (void)call;
-    (void)s;
+    struct record_version current;
+    struct slice gone;
+    if (call->outcome != REDIS_CALL_OK) {
+        call_failed(s, call);
+        return;
+    }
+    if (!take_reading(s, &call->replies[0], &current, &gone)) {
+        set_aside(s, "Redis holds a value too large under its key");
+        return;
+    }
+    if (s->current.failed) {
+        handback_put_back(s, AWAY_RETRY_MS); /* no memory */
+        return;
+    }
+    bool there = current.value.ptr != NULL;
+    if (there && (current.value.len == 0 || !is_object(current.value)))
+        set_aside(s, "Redis holds no such value under its key");
+    else if (there ? record_value_trace(current.value, s->entry.change_id) == RECORD_TRACE_FOUND
+                   : starts_with(gone, s->entry.change_id))
+        settled(s, HANDBACK_DONE);
+    else
+        merge(s, &current);
 }
 
 static void read_redis(struct handback_slot *s)
 {
+    snprintf(s->number, sizeof s->number, "%zu", s->replay->store->value_max);
+    s->command =
+        (struct redis_command){.script = redis_script(REDIS_SCRIPT_RECORD_READ),
+                               .argc = 4,
+                               .argv = {SLICE_LITERAL("2"), s->key, s->gone_key, slice_of(s->number)},
+                               .types = REDIS_TYPE_ARRAY};
     submit_call(s, on_read);
 }
 
 /* --- locks --- */
 
-static void on_lock(void *arg, enum redis_outcome outcome, bool taken)
+static void on_lock(void *arg, enum handback outcome, bool conflict, const char *text)
 {
     struct handback_slot *s = arg;
-    if (outcome == REDIS_CALL_OK) {
-        settled(s, taken ? HANDBACK_WRITTEN : HANDBACK_DROPPED);
-        return;
-    }
-    s->call = (struct redis_call){.outcome = outcome};
-    call_failed(s, &s->call);
+    s->conflict = conflict;
+    s->verdict = "dropped";
+    if (outcome == HANDBACK_AWAY)
+        handback_put_back(s, AWAY_RETRY_MS);
+    else if (outcome == HANDBACK_REFUSED)
+        handback_refused(s, text);
+    else if (outcome == HANDBACK_FOREIGN)
+        set_aside(s, text);
+    else
+        settled(s, outcome);
 }
 
 /* --- the beginning --- */
@@ -278,22 +367,35 @@ static enum db_result run_fetch(struct db *db, void *arg)
     return DB_OK;
 }
 
+/* All that the file lists of the key is done; nothing more can come to it before a restart. */
+static void all_done(struct handback_slot *s)
+{
+    const struct record_replay *r = s->replay;
+    if (!unsettled_enter(r->ghosts, s->kind, s->id)) {
+        handback_put_back(s, SPOOL_RETRY_MS); /* no memory */
+        return;
+    }
+    for (; s->owed; s->owed--)
+        unsettled_leave(r->store->unsettled, s->kind, s->id);
+    handback_put_back(s, UNCOMMITTED_RETRY_MS);
+}
+
 static void on_fetched(struct spool_op *op)
 {
     struct handback_slot *s = op->arg;
-    if (op->committed && s->result == DB_OK)
+    if (s->replay->stopped)
+        handback_put_back(s, 0);
+    else if (op->committed && s->result == DB_OK)
         dispatch(s);
+    else if (op->committed && s->result == DB_ABSENT && s->owed)
+        all_done(s);
     else
         handback_put_back(s, s->result == DB_ABSENT ? UNCOMMITTED_RETRY_MS : SPOOL_RETRY_MS);
 }
 
-static void fetch(struct handback_slot *s)
+void handback_fetch(struct handback_slot *s)
 {
     s->result = DB_BROKEN;
-    if (!submit_op(s, true, run_fetch, on_fetched)) handback_put_back(s, SPOOL_RETRY_MS);
-}
-
-void handback_begin(struct handback_slot *s)
-{
-    fetch(s);
+    bool ghost = unsettled_has(s->replay->ghosts, s->kind, s->id);
+    if (ghost || !submit_op(s, true, run_fetch, on_fetched)) handback_put_back(s, SPOOL_RETRY_MS);
 }

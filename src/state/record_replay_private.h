@@ -6,9 +6,10 @@
 
 enum {
     HANDBACK_SLOTS = 16,
-    HANDBACK_BACKOFFS = 4096,    /* keys by hash: two that share one only wait longer */
+    HANDBACK_BACKOFFS = 4096, /* keys by hash: two that share one only wait longer */
     HANDBACK_BACKOFF_MIN_MS = 100,
-    HANDBACK_BACKOFF_MAX_MS = 30000
+    HANDBACK_BACKOFF_MAX_MS = 30000,
+    HANDBACK_TOMBSTONE_MAX = UUID_SIZE + 24
 };
 
 /* One key in hand, and its oldest entry. */
@@ -18,8 +19,10 @@ struct handback_slot {
     unsigned kind;
     struct slice id;
     char id_bytes[ID_LEN_MAX];
-    /* Entries up to this one are done, though the file may still list them. */
+    /* After a failed fsync: entries up to this one are done, though the file still lists them, and so many
+     * have not left the unsettled set. */
     int64_t done_seq;
+    unsigned owed;
 
     /* Of the spool's thread while `op` is under way, else of the loop's. */
     struct spool_op op;
@@ -30,11 +33,11 @@ struct handback_slot {
     const char *reason; /* why it is set aside; NULL: it is removed */
 
     struct redis_call call;
-    struct redis_command commands[1];
+    struct redis_command command;
     struct slice key, gone_key;
     char key_bytes[RECORD_KEY_MAX], gone_key_bytes[RECORD_GONE_KEY_MAX];
-    char limit[24], ttl[24], gone_ttl[24];
-    struct buf current;
+    char number[24], tombstone_ms[24], tombstone[HANDBACK_TOMBSTONE_MAX];
+    struct buf current; /* Redis's value as it was read; empty: there is none */
     struct record_result decided;
     enum handback outcome;
     bool conflict;
@@ -53,15 +56,13 @@ struct record_replay {
     bool active;
     uint64_t outcomes[HANDBACK_COUNT], conflicts; /* of the backlog at hand */
     uint8_t refusals[HANDBACK_BACKOFFS];
-
-    struct spool_op stats_op;
-    struct db_journal_stats stats; /* the spool's thread's while stats_busy */
-    bool stats_busy;
-    int64_t stats_due_us;
+    bool stopped;
+    /* Keys whose entries are all done, though the file still lists them (a failed fsync). */
+    struct unsettled *ghosts;
 };
 
 /* Fetches the key's oldest entry and sees it through. */
-void handback_begin(struct handback_slot *s);
+void handback_fetch(struct handback_slot *s);
 
 /* The key goes back to the set, not before so much later; the slot is free again. */
 void handback_put_back(struct handback_slot *s, int64_t delay_ms);

@@ -77,6 +77,9 @@ enum db_result db_journal_replace(struct db *db, int64_t seq, const struct db_en
 enum db_result db_journal_newest(struct db *db, unsigned kind, struct slice id, struct db_entry *out);
 /* The oldest that is not set aside. */
 enum db_result db_journal_oldest(struct db *db, unsigned kind, struct slice id, struct db_entry *out);
+/* The oldest behind this seq that is not set aside. */
+enum db_result db_journal_next(struct db *db, unsigned kind, struct slice id, int64_t after_seq,
+                               struct db_entry *out);
 enum db_result db_journal_remove(struct db *db, int64_t seq);
 /* Redis will never take it (another type under its key): kept for a person to look at, no longer handed back.
  */
