@@ -124,6 +124,12 @@ static bool open_port(struct app *app, struct cache_port *port, struct loop *loo
     return port->sha != NULL;
 }
 
+static struct record_port record_port_on(struct app *app, struct loop *loop, struct redis_pool *pool,
+                                         struct metrics_cell *cell)
+{
+    return (struct record_port){.store = app->shared.records, .loop = loop, .pool = pool, .cell = cell};
+}
+
 static const char *backend_now(void *arg)
 {
     const struct house_shared *shared = ((struct house *)arg)->shared;
@@ -138,7 +144,7 @@ static bool build_worker(struct app *app, struct worker *w)
     if (!cell || !w->loop) return false;
     if (app->shared.node && !(w->pool = open_pool(app, w->loop, app->worker_count, cell))) return false;
     if (!open_port(app, &w->port, w->loop, w->pool, cell)) return false;
-    w->records = (struct record_port){app->shared.records, w->loop, w->pool, cell};
+    w->records = record_port_on(app, w->loop, w->pool, cell);
     w->house = (struct house){&app->shared, &w->port, &w->records, cell};
     struct server_options options = {.loop = w->loop,
                                      .shared = &app->shared.http,
@@ -262,7 +268,7 @@ static bool build_control(struct app *app)
         return false;
     struct cache_replay_options replay = {&app->replay_port, app->config->spool_replay_per_s, s->log};
     app->replay = cache_replay_create(&replay);
-    app->record_replay_port = (struct record_port){s->records, app->loop, app->replay_pool, cell};
+    app->record_replay_port = record_port_on(app, app->loop, app->replay_pool, cell);
     return app->probe && app->replay && (app->tracking || !app->config->local_near);
 }
 

@@ -66,24 +66,26 @@ static void stop_workers(struct app *app)
         }
 }
 
-/* Loops no longer turn. What was in flight at Redis is answered first, which may give the spool more to do;
- * then what the spool has is committed and told: no exchange is open when its server goes. */
-static void finish_operations(struct app *app)
+/* What was in flight is answered now, so that no exchange is open when the server goes. */
+static void close_worker(struct worker *w)
+{
+    redis_pool_destroy(&w->pool);
+    if (w->records.store) record_port_close(&w->records);
+    if (w->server) server_destroy(&w->server);
+    sha256_destroy(&w->port.sha);
+}
+
+/* Loops no longer turn. What came to the spool before is committed and told to whom it concerns; answers are
+ * no longer among that. */
+static void finish(struct app *app)
 {
     for (unsigned i = 0; i < app->worker_count; i++)
-        redis_pool_destroy(&app->workers[i].pool);
+        close_worker(&app->workers[i]);
     redis_pool_destroy(&app->replay_pool);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
-        if (app->workers[i].loop) loop_flush(app->workers[i].loop);
+        loop_destroy(&app->workers[i].loop);
     if (app->loop) loop_flush(app->loop);
-}
-
-static void destroy_worker(struct worker *w)
-{
-    if (w->server) server_destroy(&w->server);
-    sha256_destroy(&w->port.sha);
-    loop_destroy(&w->loop);
 }
 
 void app_destroy(struct app *app)
@@ -93,9 +95,7 @@ void app_destroy(struct app *app)
     listener_close(&app->unix_listener);
     listener_close(&app->admin_listener);
     stop_workers(app);
-    finish_operations(app);
-    for (unsigned i = 0; i < app->worker_count; i++)
-        destroy_worker(&app->workers[i]);
+    finish(app);
     cache_replay_destroy(&app->replay);
     sha256_destroy(&app->replay_port.sha);
     redis_tracking_destroy(&app->tracking);
