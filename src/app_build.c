@@ -241,6 +241,19 @@ static bool build_shared(struct app *app, char *error, size_t size)
            redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size);
 }
 
+static bool build_record_replay(struct app *app, struct metrics_cell *cell)
+{
+    const struct config *c = app->config;
+    app->record_replay_port = (struct record_port){
+        .store = app->shared.records, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
+    struct record_replay_options options = {.port = &app->record_replay_port,
+                                            .per_s = c->spool_replay_per_s,
+                                            .age_max_ms = c->spool_age_max * 1000,
+                                            .log = app->shared.log};
+    app->record_replay = record_replay_create(&options);
+    return app->record_replay != NULL;
+}
+
 static bool build_control(struct app *app)
 {
     struct house_shared *s = &app->shared;
@@ -269,7 +282,8 @@ static bool build_control(struct app *app)
     struct cache_replay_options replay = {&app->replay_port, app->config->spool_replay_per_s, s->log};
     app->replay = cache_replay_create(&replay);
     app->record_replay_port = record_port_on(app, app->loop, app->replay_pool, cell);
-    return app->probe && app->replay && (app->tracking || !app->config->local_near);
+    return app->probe && app->replay && build_record_replay(app, cell) &&
+           (app->tracking || !app->config->local_near);
 }
 
 bool app_build(struct app *app, char *error, size_t size)

@@ -11,6 +11,7 @@
 #include "engine/redis/tracking.h"
 #include "http/house.h"
 #include "state/cache_replay.h"
+#include "state/record_replay.h"
 
 struct worker {
     struct app *app;
@@ -42,6 +43,7 @@ struct app {
     struct cache_port replay_port;
     struct cache_replay *replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
+    struct record_replay *record_replay;
     struct loop_signal *signals[3];
     struct loop_timer drain_timer;
     _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */

@@ -64,7 +64,11 @@ struct cache_port {
     struct redis_pool *pool; /* NULL: embedded */
     struct sha256 *sha;
     struct metrics_cell *cell;
+    struct cache_deletion *open; /* the store's; NULL at first */
 };
+/* Ends the deletions that wait for the spool, each told (SPOOL_UNAVAILABLE), for a loop that no longer turns:
+ * after redis_pool_destroy, before what the writes live in. */
+void cache_port_close(struct cache_port *port);
 
 /* The order is that of the metric's label and of Cache-Status' detail. */
 enum cache_source { CACHE_NEAR, CACHE_REDIS, CACHE_LOCAL, CACHE_STALE, CACHE_MISS, CACHE_SOURCE_COUNT };

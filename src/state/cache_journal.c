@@ -31,6 +31,7 @@ uint64_t cache_journal_rows(const struct cache_store *store)
 struct cache_deletion {
     struct spool_op op;
     struct cache_store *store;
+    struct cache_deletion *next, **prev; /* among the port's open ones, while somebody waits */
     int64_t stamp_ms;
     cache_deletion_fn *done; /* NULL: abandoned */
     void *arg;
@@ -62,7 +63,11 @@ static void on_appended(struct spool_op *op)
         put_tombstone(d->store, deletion_key(d), d->stamp_ms);
         atomic_fetch_add(cache_store_journal_rows(d->store), 1);
     }
-    if (d->done) d->done(d->arg, op->committed);
+    cache_deletion_fn *done = d->done;
+    if (done) {
+        cache_journal_abandon(d);
+        done(d->arg, op->committed);
+    }
     free(d);
 }
 
@@ -79,14 +84,32 @@ struct cache_deletion *cache_journal_append(struct cache_port *port, struct slic
                                  .key_len = key.len};
     memcpy(d->key, key.ptr, key.len);
     uuid_v7(stamp_ms, d->change_id);
-    if (spool_submit(cache_store_spool(port->store), &d->op)) return d;
-    free(d);
-    return NULL;
+    if (!spool_submit(cache_store_spool(port->store), &d->op)) {
+        free(d);
+        return NULL;
+    }
+    d->next = port->open;
+    d->prev = &port->open;
+    if (d->next) d->next->prev = &d->next;
+    port->open = d;
+    return d;
 }
 
-void cache_journal_abandon(struct cache_deletion *deletion)
+void cache_journal_abandon(struct cache_deletion *d)
 {
-    deletion->done = NULL;
+    d->done = NULL;
+    *d->prev = d->next;
+    if (d->next) d->next->prev = d->prev;
+}
+
+void cache_port_close(struct cache_port *port)
+{
+    while (port->open) {
+        struct cache_deletion *d = port->open;
+        cache_deletion_fn *done = d->done;
+        cache_journal_abandon(d);
+        done(d->arg, false);
+    }
 }
 
 /* --- removing --- */
