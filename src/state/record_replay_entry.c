@@ -72,7 +72,8 @@ static enum db_result run_forget(struct db *db, void *arg)
     if (s->reason) return db_journal_set_aside(db, s->entry.seq, s->reason);
     enum db_result result = db_journal_newest(db, s->kind, s->id, &now);
     if (result != DB_OK && result != DB_ABSENT) return result;
-    s->changed = result == DB_OK && now.seq == s->entry.seq && now.stamp_ms != s->entry.stamp_ms;
+    s->changed =
+        result == DB_OK && now.seq == s->entry.seq && !slice_equal(now.change_id, s->entry.change_id);
     return s->changed ? DB_OK : db_journal_remove(db, s->entry.seq);
 }
 
