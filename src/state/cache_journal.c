@@ -151,10 +151,11 @@ void cache_journal_settled(struct cache_port *port, struct slice key, int64_t st
     if (!spool || !cache_journal_rows(port->store)) return;
     struct removal *m = malloc(sizeof *m + key.len);
     if (!m) return;
-    *m = (struct removal){.op = {.run = run_remove, .done = on_removed, .arg = m, .loop = port->loop},
-                          .store = port->store,
-                          .stamp_ms = stamp_ms,
-                          .key_len = key.len};
+    *m = (struct removal){
+        .op = {.frees = true, .run = run_remove, .done = on_removed, .arg = m, .loop = port->loop},
+        .store = port->store,
+        .stamp_ms = stamp_ms,
+        .key_len = key.len};
     memcpy(m->key, key.ptr, key.len);
     if (!spool_submit(spool, &m->op)) free(m);
 }

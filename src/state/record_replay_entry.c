@@ -41,7 +41,8 @@ static int64_t redis_now_ms(const struct handback_slot *s)
 static bool submit_op(struct handback_slot *s, bool reads, enum db_result (*run)(struct db *, void *),
                       void (*done)(struct spool_op *))
 {
-    s->op = (struct spool_op){.reads = reads, .run = run, .done = done, .arg = s, .loop = loop_of(s)};
+    s->op = (struct spool_op){
+        .reads = reads, .frees = !reads, .run = run, .done = done, .arg = s, .loop = loop_of(s)};
     return spool_submit(s->replay->store->spool, &s->op);
 }
 
@@ -253,6 +254,7 @@ static bool take_reading(struct handback_slot *s, const struct redis_reply *repl
     *out_version = (struct record_version){0};
     *out_gone = SLICE_NONE;
     if (value.type == REDIS_TYPE_STRING) {
+        buf_reserve(&s->current, value.text.len + 1); /* not NULL, though it may be empty */
         buf_append_slice(&s->current, value.text);
         out_version->value = buf_slice(&s->current);
         if (pttl.integer >= 0 && pttl.integer < PTTL_MAX)
@@ -286,7 +288,7 @@ static void on_read(struct redis_call *call)
         return;
     }
     bool there = current.value.ptr != NULL;
-    if (there && (current.value.len == 0 || !is_object(current.value)))
+    if (there && !is_object(current.value))
         set_aside(s, "Redis holds no such value under its key");
     else if (there ? record_value_trace(current.value, s->entry.change_id) == RECORD_TRACE_FOUND
                    : starts_with(gone, s->entry.change_id))
