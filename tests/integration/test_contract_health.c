@@ -114,7 +114,7 @@ START_TEST(reports_count_and_do_not_change_health)
         a = http_send(s.h, "POST", "/health/a/failure",
                       i % 2 ? "{\"reason\":\"timeout\",\"reporter\":\"r\"}" : NULL);
         EXPECT_STATUS(a, 200);
-        ck_assert_int_eq(atoi(MEMBER(value, a->body, "consecutive_failures")), i);
+        ck_assert_int_eq(strtol(MEMBER(value, a->body, "consecutive_failures"), NULL, 10), i);
         ck_assert_str_eq(MEMBER(value, a->body, "health"), "Healthy");
     }
     expect_header(s.h, "Phoenix-Backend", stage_backend_name(&s));
@@ -149,7 +149,7 @@ START_TEST(an_open_circuit_gives_no_permit_and_says_how_long)
     EXPECT_STATUS(a, 200);
     ck_assert_str_eq(MEMBER(value, a->body, "allowed"), "false");
     ck_assert_str_eq(MEMBER(value, a->body, "circuit"), "Open");
-    double left = atof(MEMBER(value, a->body, "retry_after"));
+    double left = strtod(MEMBER(value, a->body, "retry_after"), NULL);
     ck_assert_msg(left > 0 && left <= 600 * 1.5, "%s", a->body);
     char until[128];
     get_member(until, "/health/a", "circuit_open_until");
