@@ -4,9 +4,25 @@
 static const char STRING_WRITE[] = {
 #include "embed/string_write.lua.h"
 };
+static const char LOCK_ACQUIRE[] = {
+#include "embed/lock_acquire.lua.h"
+};
+static const char LOCK_RENEW[] = {
+#include "embed/lock_renew.lua.h"
+};
+static const char LOCK_RELEASE[] = {
+#include "embed/lock_release.lua.h"
+};
+static const char LOCK_GET[] = {
+#include "embed/lock_get.lua.h"
+};
 
 static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
+    [REDIS_SCRIPT_LOCK_ACQUIRE] = {.source = {LOCK_ACQUIRE, sizeof LOCK_ACQUIRE}},
+    [REDIS_SCRIPT_LOCK_RENEW] = {.source = {LOCK_RENEW, sizeof LOCK_RENEW}},
+    [REDIS_SCRIPT_LOCK_RELEASE] = {.source = {LOCK_RELEASE, sizeof LOCK_RELEASE}},
+    [REDIS_SCRIPT_LOCK_GET] = {.source = {LOCK_GET, sizeof LOCK_GET}},
 };
 
 bool redis_scripts_init(void)
