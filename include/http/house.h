@@ -4,6 +4,7 @@
 
 #include "http/server.h"
 #include "state/cache_store.h"
+#include "state/lock.h"
 
 #include <pthread.h>
 
@@ -19,6 +20,8 @@ struct house_shared {
     struct log *log;
     const struct clock *clock;
     int64_t cache_ttl_s;
+    struct lock_store *locks;
+    int64_t lock_ttl_max_ms;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
     struct redis_pool *pools[LOOPS_MAX];
@@ -34,6 +37,7 @@ struct house_shared {
 struct house {
     struct house_shared *shared;
     struct cache_port *cache; /* NULL on the admin listener's loop */
+    struct lock_port *lock;   /* likewise */
     struct metrics_cell *cell;
 };
 
