@@ -72,8 +72,8 @@ bool exchange_gone(const struct exchange *x);
  * whole. To be called before the answer is given, at most once per exchange. */
 void exchange_on_sent(struct exchange *x, void (*fn)(void *arg, bool sent), void *arg);
 
-/* Counts working memory of the handler's against http.inflight_bytes_max until the exchange ends; once per
- * exchange. False: over the bound, and nothing is counted. */
+/* Counts (more) working memory of the handler's against http.inflight_bytes_max until the exchange ends.
+ * False: over the bound, and no more is counted. */
 bool exchange_hold(struct exchange *x, size_t bytes);
 
 /* An answer's body: borrowed bytes with a release that is called once nothing references them (never before),

@@ -47,18 +47,18 @@ struct lock_store_options {
 };
 
 struct lock_store *lock_store_create(const struct lock_store_options *options); /* NULL: no memory */
+/* After the spool and the loops. */
 void lock_store_destroy(struct lock_store **store);
 bool lock_store_embedded(const struct lock_store *store);
 
-/* One loop's access. Opened before the loops' threads run, closed when no loop turns any more:
- * lock_port_stop → redis_pool_destroy, server_destroy, spool_destroy → lock_port_close → loop_destroy. */
+/* One loop's access. Opened before the loops' threads run. */
 struct lock_port;
 struct lock_port *lock_port_open(struct lock_store *store, struct loop *loop, struct redis_pool *pool,
                                  struct metrics_cell *cell); /* pool NULL: embedded. NULL: no memory */
-/* What ends from now on is not begun again. */
-void lock_port_stop(struct lock_port *port);
-/* Forgets what is still open, without calling anybody. */
-void lock_port_close(struct lock_port **port);
+/* Ends what is in flight, each op told (OUTCOME_UNKNOWN), for a loop that no longer turns: after
+ * redis_pool_destroy, before what the ops live in. What the spool still has frees itself when it comes back.
+ * The port takes no more, and is freed with the store. NULL is fine. */
+void lock_port_close(struct lock_port *port);
 
 enum lock_verb { LOCK_ACQUIRE, LOCK_RENEW, LOCK_RELEASE, LOCK_GET };
 

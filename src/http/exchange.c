@@ -41,12 +41,11 @@ void exchange_on_sent(struct exchange *x, void (*fn)(void *arg, bool sent), void
 
 bool exchange_hold(struct exchange *x, size_t bytes)
 {
-    assert(!x->held);
     if (!server_inflight_take(x->server, bytes)) {
         server_bound_hit(x->server, HTTP_BOUND_INFLIGHT_BYTES);
         return false;
     }
-    x->held = bytes;
+    x->held += bytes;
     return true;
 }
 

@@ -33,10 +33,14 @@ struct lock_store *lock_store_create(const struct lock_store_options *options)
     return store;
 }
 
-void lock_store_destroy(struct lock_store **store)
+void lock_store_destroy(struct lock_store **ref)
 {
-    free(*store);
-    *store = NULL;
+    struct lock_store *store = *ref;
+    if (!store) return;
+    *ref = NULL;
+    for (unsigned i = 0; i < store->port_count; i++)
+        free(store->ports[i]);
+    free(store);
 }
 
 bool lock_store_embedded(const struct lock_store *store)
@@ -52,19 +56,14 @@ int64_t lock_keep_ms(const struct lock_store *store)
 struct lock_port *lock_port_open(struct lock_store *store, struct loop *loop, struct redis_pool *pool,
                                  struct metrics_cell *cell)
 {
-    struct lock_port *port = calloc(1, sizeof *port);
+    struct lock_port *port = store->port_count < LOCK_PORTS_MAX ? calloc(1, sizeof *port) : NULL;
     if (!port) return NULL;
     port->store = store;
     port->loop = loop;
     port->pool = pool;
     port->cell = cell;
-    if (store->port_count < LOCK_PORTS_MAX) store->ports[store->port_count++] = port;
+    store->ports[store->port_count++] = port;
     return port;
-}
-
-void lock_port_stop(struct lock_port *port)
-{
-    port->stopping = true;
 }
 
 static void destroy(struct lock_work *w)
@@ -82,19 +81,6 @@ static void destroy(struct lock_work *w)
         port->last = w->prev;
     buf_deinit(&w->text);
     free(w);
-}
-
-void lock_port_close(struct lock_port **ref)
-{
-    struct lock_port *port = *ref;
-    if (!port) return;
-    *ref = NULL;
-    while (port->first)
-        destroy(port->first);
-    struct lock_store *store = port->store;
-    for (unsigned i = 0; i < store->port_count; i++)
-        if (store->ports[i] == port) store->ports[i] = store->ports[--store->port_count];
-    free(port);
 }
 
 /* --- works --- */
@@ -405,6 +391,10 @@ void lock_on_reply(struct lock_work *w)
     w->flying = false;
     loop_timer_stop(&w->timer);
     if (w->reply == LOCK_REPLY_IN_DOUBT && w->verb == LOCK_ACQUIRE) w->unquiet = true;
+    if (w->port->stopping) {
+        destroy(w);
+        return;
+    }
     if (w->stray) {
         stray_reply(w);
         return;
@@ -452,7 +442,7 @@ void lock_on_journaled(struct lock_work *w, bool committed)
            "Redis is away, and the local store cannot commit");
 }
 
-/* --- start --- */
+/* --- start and end --- */
 
 void lock_start(struct lock_port *port, struct lock_op *op)
 {
@@ -487,4 +477,19 @@ void lock_abandon(struct lock_port *port, struct slice name, struct slice token)
     if (!w) return;
     w->may_hold = true;
     stray_begin(w);
+}
+
+void lock_port_close(struct lock_port *port)
+{
+    if (!port) return;
+    port->stopping = true;
+    struct lock_work *next;
+    for (struct lock_work *w = port->first; w; w = next) {
+        next = w->next;
+        loop_timer_stop(&w->timer);
+        if (w->op)
+            finish(w, STATUS_OUTCOME_UNKNOWN, "the daemon is stopping");
+        else if (!w->flying)
+            destroy(w);
+    }
 }

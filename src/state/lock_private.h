@@ -11,7 +11,7 @@
 #include "util/buf.h"
 #include "util/random.h"
 
-enum { LOCK_PARTS = 5, LOCK_PORTS_MAX = 64 };
+enum { LOCK_PARTS = 5, LOCK_PORTS_MAX = 65 };
 
 /* The keys in the order in which lock_acquire.lua takes them. */
 enum lock_part { LOCK_PART_LOCK, LOCK_PART_GRANT, LOCK_PART_FENCE, LOCK_PART_QUEUE, LOCK_PART_SEEN };

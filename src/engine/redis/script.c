@@ -16,6 +16,12 @@ static const char LOCK_RELEASE[] = {
 static const char LOCK_GET[] = {
 #include "embed/lock_get.lua.h"
 };
+static const char RECORD_READ[] = {
+#include "embed/record_read.lua.h"
+};
+static const char RECORD_WRITE[] = {
+#include "embed/record_write.lua.h"
+};
 
 static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
@@ -23,6 +29,8 @@ static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_LOCK_RENEW] = {.source = {LOCK_RENEW, sizeof LOCK_RENEW}},
     [REDIS_SCRIPT_LOCK_RELEASE] = {.source = {LOCK_RELEASE, sizeof LOCK_RELEASE}},
     [REDIS_SCRIPT_LOCK_GET] = {.source = {LOCK_GET, sizeof LOCK_GET}},
+    [REDIS_SCRIPT_RECORD_READ] = {.source = {RECORD_READ, sizeof RECORD_READ}},
+    [REDIS_SCRIPT_RECORD_WRITE] = {.source = {RECORD_WRITE, sizeof RECORD_WRITE}},
 };
 
 bool redis_scripts_init(void)
