@@ -21,6 +21,7 @@ struct worker {
     struct redis_pool *pool;
     struct cache_port port;
     struct record_port records;
+    struct lock_port *locks;
     struct house house;
 };
 

@@ -71,6 +71,7 @@ static void close_worker(struct worker *w)
 {
     redis_pool_destroy(&w->pool);
     if (w->records.store) record_port_close(&w->records);
+    lock_port_close(w->locks);
     if (w->server) server_destroy(&w->server);
     sha256_destroy(&w->port.sha);
 }
@@ -105,6 +106,7 @@ void app_destroy(struct app *app)
         loop_signal_destroy(&app->signals[i]);
     loop_timer_stop(&app->drain_timer);
     loop_destroy(&app->loop);
+    lock_store_destroy(&s->locks);
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);

@@ -16,7 +16,7 @@ static enum db_result run(struct db *db, void *arg)
     struct db_lock_ask ask = {.name = w->name,
                               .token = w->token,
                               .owner = w->owner,
-                              .idem = w->idem,
+                              .idem = w->verb == LOCK_ACQUIRE ? w->idem : SLICE_NONE,
                               .waiter = w->waiter,
                               .ttl_ms = w->ttl_ms,
                               .keep_ms = lock_keep_ms(store),

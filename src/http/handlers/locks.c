@@ -3,6 +3,7 @@
 #include "common.h"
 
 #include "domain/lock.h"
+#include "http/routes.h"
 #include "state/lock.h"
 #include "util/rfc3339.h"
 
