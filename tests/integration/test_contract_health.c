@@ -10,9 +10,9 @@ static struct stage s;
 static const char *const quick[] = {"PHOENIX_HEALTH_FAILURE_THRESHOLD=3", "PHOENIX_HEALTH_OPEN_BASE_MS=200",
                                     "PHOENIX_HEALTH_OPEN_MAX_MS=400",     "PHOENIX_HEALTH_PROBES=2",
                                     "PHOENIX_HEALTH_PROBE_TTL_MS=60000",  NULL};
-static const char *const patient[] = {"PHOENIX_HEALTH_FAILURE_THRESHOLD=2",
-                                      "PHOENIX_HEALTH_OPEN_BASE_MS=600000",
-                                      "PHOENIX_HEALTH_OPEN_MAX_MS=3600000", NULL};
+static const char *const patient[] = {
+    "PHOENIX_HEALTH_FAILURE_THRESHOLD=2", "PHOENIX_HEALTH_OPEN_BASE_MS=600000",
+    "PHOENIX_HEALTH_OPEN_MAX_MS=3600000", "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200", NULL};
 
 static void open_stage(int backend, const char *const *env)
 {

@@ -140,7 +140,8 @@ static bool degraded(void)
 /* A known session, then Redis gone. */
 static void lose_redis(void)
 {
-    s = stage_open(BACKEND_REDIS, NULL);
+    const char *env[] = {"PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200", NULL}; /* in vain: nobody is to come back */
+    s = stage_open(BACKEND_REDIS, env);
     EXPECT_STATUS(http_send(s.h, "POST", "/session", "{\"correlation_id\":\"known\",\"data\":1}"), 201);
     redis_server_kill(s.redis);
     WAIT_FOR(http_get(s.h, "/cache/asked-to-find-out")->status && degraded(), 10000);
