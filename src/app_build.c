@@ -130,6 +130,24 @@ static struct record_port record_port_on(struct app *app, struct loop *loop, str
     return (struct record_port){.store = app->shared.records, .loop = loop, .pool = pool, .cell = cell};
 }
 
+static bool build_locks(struct app *app)
+{
+    const struct config *c = app->config;
+    struct house_shared *s = &app->shared;
+    struct lock_store_options options = {.node = s->node,
+                                         .spool = s->spool,
+                                         .unsettled = s->unsettled,
+                                         .prefix = c->redis_prefix,
+                                         .clock = s->clock,
+                                         .ttl_max_ms = c->locks_ttl_max * 1000,
+                                         .waiters_max = (unsigned)c->locks_waiters_max,
+                                         .draining = &s->http.draining,
+                                         .log = s->log};
+    s->lock_ttl_max_ms = options.ttl_max_ms;
+    s->locks = lock_store_create(&options);
+    return s->locks != NULL;
+}
+
 static const char *backend_now(void *arg)
 {
     const struct house_shared *shared = ((struct house *)arg)->shared;
@@ -145,7 +163,8 @@ static bool build_worker(struct app *app, struct worker *w)
     if (app->shared.node && !(w->pool = open_pool(app, w->loop, app->worker_count, cell))) return false;
     if (!open_port(app, &w->port, w->loop, w->pool, cell)) return false;
     w->records = record_port_on(app, w->loop, w->pool, cell);
-    w->house = (struct house){&app->shared, &w->port, &w->records, cell};
+    if (!(w->locks = lock_port_open(app->shared.locks, w->loop, w->pool, cell))) return false;
+    w->house = (struct house){&app->shared, &w->port, &w->records, w->locks, cell};
     struct server_options options = {.loop = w->loop,
                                      .shared = &app->shared.http,
                                      .listener = HTTP_LISTENER_API,
@@ -210,7 +229,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->log = log_create(&log);
     s->metrics = metrics_create(&labels);
     s->scrape_cell = s->metrics ? metrics_cell(s->metrics) : NULL;
-    app->admin_house = (struct house){s, NULL, NULL, s->metrics ? metrics_cell(s->metrics) : NULL};
+    app->admin_house = (struct house){s, NULL, NULL, NULL, s->metrics ? metrics_cell(s->metrics) : NULL};
     s->started_wall_ms = clock_wall_ms(s->clock);
     s->cache_ttl_s = c->cache_ttl;
     s->http.limits = (struct http_limits){
@@ -238,20 +257,8 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->loops[s->loop_count++] = app->loop;
     snprintf(error, size, "out of memory or descriptors");
     return s->log && s->metrics && s->scrape_cell && app->admin_house.cell && s->cache && app->loop &&
-           redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size);
-}
-
-static bool build_record_replay(struct app *app, struct metrics_cell *cell)
-{
-    const struct config *c = app->config;
-    app->record_replay_port = (struct record_port){
-        .store = app->shared.records, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
-    struct record_replay_options options = {.port = &app->record_replay_port,
-                                            .per_s = c->spool_replay_per_s,
-                                            .age_max_ms = c->spool_age_max * 1000,
-                                            .log = app->shared.log};
-    app->record_replay = record_replay_create(&options);
-    return app->record_replay != NULL;
+           redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size) &&
+           build_locks(app);
 }
 
 static bool build_control(struct app *app)
@@ -279,11 +286,7 @@ static bool build_control(struct app *app)
     s->pools[CONTROL] = app->replay_pool;
     if (!app->replay_pool || !open_port(app, &app->replay_port, app->loop, app->replay_pool, cell))
         return false;
-    struct cache_replay_options replay = {&app->replay_port, app->config->spool_replay_per_s, s->log};
-    app->replay = cache_replay_create(&replay);
-    app->record_replay_port = record_port_on(app, app->loop, app->replay_pool, cell);
-    return app->probe && app->replay && build_record_replay(app, cell) &&
-           (app->tracking || !app->config->local_near);
+    return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near);
 }
 
 bool app_build(struct app *app, char *error, size_t size)

@@ -72,6 +72,7 @@ static void close_worker(struct worker *w)
     redis_pool_destroy(&w->pool);
     if (w->records.store) record_port_close(&w->records);
     cache_port_close(&w->port);
+    lock_port_close(w->locks);
     if (w->server) server_destroy(&w->server);
     sha256_destroy(&w->port.sha);
 }
@@ -84,6 +85,7 @@ static void finish(struct app *app)
         close_worker(&app->workers[i]);
     if (app->record_replay) record_replay_stop(app->record_replay);
     redis_pool_destroy(&app->replay_pool);
+    lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
         loop_destroy(&app->workers[i].loop);
@@ -108,6 +110,7 @@ void app_destroy(struct app *app)
         loop_signal_destroy(&app->signals[i]);
     loop_timer_stop(&app->drain_timer);
     loop_destroy(&app->loop);
+    lock_store_destroy(&s->locks);
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);
