@@ -43,6 +43,8 @@ void db_rollback(struct db *db);
  * be called between transactions, now and then. DB_FULL: the log stays as it is; the next call tries again.
  */
 enum db_result db_checkpoint(struct db *db);
+/* Why the last call failed that did, in a few words; lives until the next call. */
+const char *db_failure(const struct db *db);
 /* Bytes in use, as bytes_max counts them. */
 int64_t db_bytes(struct db *db);
 

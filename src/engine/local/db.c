@@ -62,6 +62,8 @@ static enum db_result fail(struct db *db, int code)
     default:
         break;
     }
+    snprintf(db->failure, sizeof db->failure, "%s (%d, errno %d)", sqlite3_errstr(code), code,
+             sqlite3_system_errno(db->sqlite));
     db_rollback(db);
     db->failed = result;
     if (result == DB_BROKEN) db->broken = true;
@@ -72,10 +74,16 @@ enum db_result db_demand_room(struct db *db, size_t bytes)
 {
     if (db_bytes(db) + (int64_t)bytes <= db->bytes_max) return DB_OK;
     if (db->failed == DB_OK) {
+        snprintf(db->failure, sizeof db->failure, "spool.bytes_max is reached");
         db_rollback(db);
         db->failed = DB_FULL;
     }
     return db->failed;
+}
+
+const char *db_failure(const struct db *db)
+{
+    return db->failure;
 }
 
 /* --- statements --- */

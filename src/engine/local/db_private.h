@@ -29,6 +29,7 @@ struct db {
     sqlite3_stmt *open; /* stands on a row */
     bool in_transaction;
     enum db_result failed; /* what ended the transaction; DB_OK: nothing did */
+    char failure[160];     /* why */
     bool broken;           /* until the file is opened again */
     unsigned wal_pages;    /* in the log after the last commit */
     int64_t last_seq;      /* of the journal; never falls, so that no number is given twice */
