@@ -108,7 +108,7 @@ void cache_port_close(struct cache_port *port)
         struct cache_deletion *d = port->open;
         cache_deletion_fn *done = d->done;
         cache_journal_abandon(d);
-        done(d->arg, false);
+        if (done) done(d->arg, false);
     }
 }
 

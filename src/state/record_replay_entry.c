@@ -239,7 +239,19 @@ static bool is_object(struct slice value)
 
 static bool starts_with(struct slice text, struct slice start)
 {
-    return text.len >= start.len && memcmp(text.ptr, start.ptr, start.len) == 0;
+    return text.ptr && text.len >= start.len && memcmp(text.ptr, start.ptr, start.len) == 0;
+}
+
+/* A tombstone's text: the id of the deletion, a blank, its time. 0: of another form. */
+static int64_t deleted_ms_of(struct slice gone)
+{
+    char digits[HANDBACK_TOMBSTONE_MAX] = "";
+    const char *stamp = memchr(gone.ptr, ' ', gone.len);
+    if (!stamp) return 0;
+    size_t len = gone.len - (size_t)(stamp - gone.ptr);
+    if (len >= sizeof digits) return 0;
+    memcpy(digits, stamp, len);
+    return strtoll(digits, NULL, 10);
 }
 
 /* A reading: {value or its length, PTTL, tombstone}. False: of another shape. */
@@ -260,11 +272,7 @@ static bool take_reading(struct handback_slot *s, const struct redis_reply *repl
         if (pttl.integer >= 0 && pttl.integer < PTTL_MAX)
             out_version->expires_ms = redis_now_ms(s) + pttl.integer;
     } else if (gone.type == REDIS_TYPE_STRING) {
-        const char *stamp = memchr(gone.text.ptr, ' ', gone.text.len);
-        char digits[HANDBACK_TOMBSTONE_MAX] = "";
-        size_t len = stamp ? gone.text.len - (size_t)(stamp - gone.text.ptr) : 0;
-        if (len < sizeof digits) memcpy(digits, stamp, len);
-        out_version->deleted_ms = strtoll(digits, NULL, 10);
+        out_version->deleted_ms = deleted_ms_of(gone.text);
         *out_gone = gone.text;
     }
     return true;

@@ -188,7 +188,7 @@ START_TEST(what_was_acknowledged_is_in_redis_once_and_in_order)
         EXPECT_STATUS(http_send(h, "POST", FORMAT(body, "/health/h%u/failure", i), NULL), 200);
         counted[i] = 1;
     }
-    for (int round = 0; round < (rounds ? atoi(rounds) : 3); round++)
+    for (int round = 0; round < (rounds ? strtol(rounds, NULL, 10) : 3); round++)
         one_round(round);
     http_close(&h);
     daemon_stop(&d);
