@@ -224,7 +224,7 @@ START_TEST(the_log_is_moved_into_the_file_and_stays_bounded)
         ck_assert_int_eq(db_checkpoint(f.db), DB_OK);
     }
     ck_assert_int_eq(stat(wal, &st), 0);
-    ck_assert_int_lt(st.st_size, 6 * 1024 * 1024); /* 1000 pages and the last commit; 24 MiB were written */
+    ck_assert_int_lt(st.st_size, 6L * 1024 * 1024); /* 1000 pages and the last commit; 24 MiB were written */
 }
 END_TEST
 
