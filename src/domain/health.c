@@ -257,8 +257,9 @@ static enum status take_unknown(struct slice value, struct slice body, struct bu
     } else {
         buf_append_char(&names, '}');
         if (!names.failed) status = json_merge_patch(value, buf_slice(&names), out, NULL);
-        while (status == STATUS_OK && out->ptr[--out->len] != '}')
-            continue;
+        while (out->len > 0 && out->ptr[out->len - 1] != '}')
+            out->len--;
+        if (out->len > 0) out->len--;
         /* There is a member before them: health. */
         buf_append_slice(out, buf_slice(&members));
         buf_append_char(out, '}');
