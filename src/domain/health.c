@@ -55,9 +55,21 @@ static enum status bad(struct json_error *error, const char *name, const char *w
     return STATUS_INVALID_ARGUMENT;
 }
 
+/* What is interpreted must have a text. */
+static enum status check_text(const struct json_field *field, struct json_error *error)
+{
+    struct buf scratch = {0};
+    if (field->type != JSON_STRING) return STATUS_OK;
+    enum status status = json_string_decode(field->raw, field->name, &scratch, error);
+    buf_deinit(&scratch);
+    return status;
+}
+
 static enum status check_time(const struct json_field *field, struct json_error *error)
 {
-    if (field->type != JSON_STRING || health_time(field->raw) != HEALTH_NEVER) return STATUS_OK;
+    enum status status = check_text(field, error);
+    if (status != STATUS_OK || field->type != JSON_STRING || health_time(field->raw) != HEALTH_NEVER)
+        return status;
     return bad(error, field->name, "must be an RFC 3339 time");
 }
 
@@ -80,7 +92,9 @@ static enum status check_put(struct slice id, struct slice body, struct json_err
         if (fields[i].type != JSON_ABSENT)
             status = json_int(fields[i].raw, fields[i].name, 0, count_max, &unused, error);
     }
+    if (status == STATUS_OK) status = check_text(&fields[PUT_HEALTH], error);
     if (status == STATUS_OK) status = check_health(fields[PUT_HEALTH].raw, error);
+    if (status == STATUS_OK) status = check_text(&fields[PUT_AGENT_ID], error);
     if (status == STATUS_OK && fields[PUT_AGENT_ID].type != JSON_ABSENT &&
         !health_text_is(fields[PUT_AGENT_ID].raw, id))
         status = bad(error, "agent_id", "differs from the path");
