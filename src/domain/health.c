@@ -152,7 +152,8 @@ static int64_t open_time_ms(const struct step *s)
     return ms > 0 ? ms : 1;
 }
 
-/* Opens it until that time, or closes it. Permits are of one half-open time. */
+/* Opens it until that time, or closes it. Permits are of one half-open time and end with it; a report that is
+ * not late always ends it, so it frees its permit thereby, and a late one holds none. */
 static void move_circuit(struct step *s, int64_t open_until_ms)
 {
     s->r.open_until_ms = open_until_ms;
@@ -199,11 +200,8 @@ static enum record_verdict apply_report(struct step *s, bool failure, struct rec
     int64_t started = HEALTH_NEVER;
     if (s->change->body.len > 0) started = health_time(json_member(s->change->body, "started_at"));
     bool late = started != HEALTH_NEVER && started < s->r.changed_ms;
-    bool had_permits = s->r.permit_count > 0;
+    size_t permit_count = s->r.permit_count;
 
-    drop_ended_permits(s);
-    if (!late && s->r.permit_count > 0)
-        memmove(s->r.permits_ms, s->r.permits_ms + 1, --s->r.permit_count * sizeof *s->r.permits_ms);
     health_edit_time(&s->edits, failure ? "last_failure_at" : "last_success_at", now);
     if (failure) {
         if (s->r.failures < count_max) s->r.failures++;
@@ -215,7 +213,7 @@ static enum record_verdict apply_report(struct step *s, bool failure, struct rec
         close_circuit(s);
     }
     health_edit_number(&s->edits, "consecutive_failures", s->r.failures);
-    if (had_permits) health_edit_permits(&s->edits, s->r.permits_ms, s->r.permit_count);
+    if (s->r.permit_count != permit_count) health_edit_permits(&s->edits, NULL, 0);
     return write_out(s, s->r.value, out);
 }
 

@@ -12,8 +12,6 @@ struct model {
     int64_t failures, opens;
     int64_t open_until, changed; /* 0: none */
     int64_t permits[8];          /* ends; 0: free */
-    int64_t granted[8];          /* in which order */
-    int64_t grants;
 };
 
 static unsigned long seed;
@@ -43,21 +41,12 @@ static int model_live(const struct model *m, int64_t now, int64_t *out_soonest)
     return live;
 }
 
-static void model_free_oldest(struct model *m, int64_t now)
-{
-    int oldest = -1;
-    for (int i = 0; i < 8; i++)
-        if (m->permits[i] > now && (oldest < 0 || m->granted[i] < m->granted[oldest])) oldest = i;
-    if (oldest >= 0) m->permits[oldest] = 0;
-}
-
 /* True: it opens. The time until which it does has jitter; the caller takes it over. */
 static bool model_report(struct model *m, bool failure, int64_t now, int64_t started)
 {
     enum health_circuit circuit = model_circuit(m, now);
     bool late = started != 0 && m->changed != 0 && started < m->changed;
     m->known = true;
-    if (!late) model_free_oldest(m, now);
     if (failure) {
         m->failures++;
         if (late || circuit == HEALTH_OPEN) return false;
@@ -89,7 +78,6 @@ static bool model_permit(struct model *m, int64_t now, int64_t *out_retry_ms)
     for (int i = 0; i < 8; i++) {
         if (m->permits[i] > now) continue;
         m->permits[i] = now + OPTIONS.probe_ttl_ms;
-        m->granted[i] = ++m->grants;
         break;
     }
     return true;
