@@ -69,6 +69,7 @@ static void stop_workers(struct app *app)
 /* What was in flight is answered now, so that no exchange is open when the server goes. */
 static void close_worker(struct worker *w)
 {
+    if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
     redis_pool_destroy(&w->pool);
     if (w->records.store) record_port_close(&w->records);
     cache_port_close(&w->port);

@@ -241,10 +241,12 @@ static const struct {
     {"PUT", "/health/a", "[]", 422, "unprocessable"},
     {"PUT", "/health/a", "{\"health\":\"Fine\"}", 400, "invalid_argument"},
     {"PUT", "/health/a", "{\"health\":1}", 422, "unprocessable"},
-    {"PUT", "/health/a", "{\"consecutive_failures\":\"1\"}", 422, "unprocessable"},
-    {"PUT", "/health/a", "{\"consecutive_failures\":-1}", 400, "invalid_argument"},
-    {"PUT", "/health/a", "{\"last_failure_at\":\"yesterday\"}", 400, "invalid_argument"},
-    {"PUT", "/health/a", "{\"agent_id\":\"b\"}", 400, "invalid_argument"},
+    {"PUT", "/health/a", "{\"note\":1}", 422, "unprocessable"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"consecutive_failures\":\"1\"}", 422, "unprocessable"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"consecutive_failures\":-1}", 400, "invalid_argument"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"last_failure_at\":\"yesterday\"}", 400,
+     "invalid_argument"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"agent_id\":\"b\"}", 400, "invalid_argument"},
     {"PUT", "/health/a?force=true", "{}", 400, "invalid_argument"},
     {"PUT", "/health/a%2Fb", "{}", 400, "invalid_argument"},
     {"POST", "/health/a/failure", "[]", 422, "unprocessable"},
@@ -316,7 +318,8 @@ START_TEST(what_is_no_record_is_told_and_left_as_it_is)
         else
             ck_assert_int_eq(resp_integer(s.r, "LPUSH", "phoenix:health:a", "x"), 1);
         expect_problem(s.h, http_get(s.h, "/health/a"), 409, "foreign_value");
-        expect_problem(s.h, http_send(s.h, "PUT", "/health/a", "{}"), 409, "foreign_value");
+        expect_problem(s.h, http_send(s.h, "PUT", "/health/a", "{\"health\":\"Healthy\"}"), 409,
+                       "foreign_value");
         for (size_t i = 0; i < 3; i++)
             expect_problem(s.h, http_send(s.h, "POST", posts[i], NULL), 409, "foreign_value");
         ck_assert_int_eq(resp_integer(s.r, "DEL", "phoenix:health:a"), 1);

@@ -1,5 +1,6 @@
 /* The spool's file as an operator meets it: what embedded mode keeps over a restart and a kill, one daemon to
  * a file, and files that belong to something else. */
+#include "../support/load.h"
 #include "../support/stage.h"
 
 #include <signal.h>
@@ -10,12 +11,13 @@
 struct place {
     char path[TEST_PATH_MAX];
     char spool[TEST_PATH_MAX + 32];
+    const char *drain; /* its timeout */
     const char *env[3];
 };
 
 static struct place place_make(void)
 {
-    struct place p;
+    struct place p = {.drain = "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200"};
     scratch_path(p.path, "kept.db");
     FORMAT(p.spool, "PHOENIX_SPOOL_PATH=%s", p.path);
     return p;
@@ -24,7 +26,7 @@ static struct place place_make(void)
 static struct daemon_options options_at(struct place *p, const char *redis_url)
 {
     p->env[0] = p->spool;
-    p->env[1] = "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200";
+    p->env[1] = p->drain;
     p->env[2] = NULL;
     return (struct daemon_options){.redis_url = redis_url, .env = p->env};
 }
@@ -119,6 +121,71 @@ START_TEST(every_acknowledged_change_survives_a_kill)
 }
 END_TEST
 
+enum { WRITERS = 8 };
+static _Atomic unsigned acknowledged[WRITERS];
+static atomic_bool ending;
+
+static const char *own_session(char out[64], unsigned index)
+{
+    return format(out, 64, "/session/s%u", index);
+}
+
+/* Each thread counts in a session of its own. */
+static void count_on(struct load_thread *t)
+{
+    char path[64];
+    char body[64];
+    unsigned next = atomic_load(&acknowledged[t->index]) + 1;
+    FORMAT(body, "{\"data\":%u}", next);
+    bool late = atomic_load(&ending);
+    const struct http_answer *a = http_send(t->http, "PUT", own_session(path, t->index), body);
+    if (a->status == 200 || a->status == 201)
+        atomic_store(&acknowledged[t->index], next);
+    else if (!(late || atomic_load(&ending)) || (a->status != 0 && a->status != 503 && a->status != 504))
+        load_fail(t, "PUT: %d %s %s", a->status, a->error, a->body);
+    else
+        poll_pause();
+}
+
+static const struct {
+    int signum, status;
+    const char *drain;
+} ends[] = {
+    {SIGTERM, 0, "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=10000"},
+    {SIGTERM, 0, "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=0"}, /* with requests in flight */
+    {SIGKILL, 128 + SIGKILL, "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=0"},
+};
+
+START_TEST(what_was_acknowledged_under_load_is_there_after_any_end)
+{
+    char path[64];
+    char value[64];
+    struct place p = place_make();
+    p.drain = ends[_i].drain;
+    struct daemon *d = start_at(&p, NULL);
+    atomic_store(&ending, false);
+    struct load *l = load_start(WRITERS, daemon_port(d), count_on, NULL);
+    WAIT_FOR(load_failed(l) || load_calls(l) > 500, 20000);
+    atomic_store(&ending, true);
+    daemon_signal(d, ends[_i].signum);
+    ck_assert_int_eq(daemon_wait(d, 15000), ends[_i].status);
+    load_stop(&l);
+    daemon_release(&d);
+    d = start_at(&p, NULL);
+    struct http_client *h = daemon_client(d);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        unsigned acked = atomic_load(&acknowledged[i]);
+        const struct http_answer *a = http_get(h, own_session(path, i));
+        EXPECT_STATUS(a, 200);
+        unsigned long there = strtoul(MEMBER(value, a->body, "data"), NULL, 10);
+        /* One more was perhaps on its way when the end came. */
+        ck_assert_msg(there == acked || there == acked + 1, "%lu, acknowledged %u", there, acked);
+    }
+    http_close(&h);
+    daemon_stop(&d);
+}
+END_TEST
+
 START_TEST(a_file_serves_one_daemon)
 {
     struct place p = place_make();
@@ -207,6 +274,8 @@ int main(void)
     TCase *tc = test_case(suite, "file", 60);
     tcase_add_test(tc, embedded_state_survives_a_restart_and_a_kill);
     tcase_add_test(tc, every_acknowledged_change_survives_a_kill);
+    tcase_add_loop_test(tc, what_was_acknowledged_under_load_is_there_after_any_end, 0,
+                        sizeof ends / sizeof ends[0]);
     tcase_add_test(tc, a_file_serves_one_daemon);
     tcase_add_test(tc, a_file_with_embedded_records_does_not_serve_a_redis);
     tcase_add_test(tc, a_journal_is_known_from_the_start_and_stays_with_its_redis);
