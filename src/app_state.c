@@ -10,43 +10,44 @@
 enum {
     SPOOL_QUEUE_MAX = 65536,
     LOOK_MS = 1000,
-    VALUE_OVERHEAD_MAX = 4096, /* what a value has beside a request's body */
-    IDENTITY_MAX = 512
+    SWEEP_MS = 1000,
+    VALUE_OVERHEAD_MAX = 4096 /* what a value has beside a request's body */
 };
 
 /* A relative path is below the service manager's directory where there is one: $STATE_DIRECTORY may list
  * several, separated by colons, of which the first is ours. */
-static bool spool_path(const struct config *c, char out[4096])
+static bool spool_path(const struct config *c, char out[APP_STATE_PATH_MAX])
 {
     const char *dir = getenv("STATE_DIRECTORY");
     int len = c->spool_path[0] == '/' || !dir || !*dir
-                  ? snprintf(out, 4096, "%s", c->spool_path)
-                  : snprintf(out, 4096, "%.*s/%s", (int)strcspn(dir, ":"), dir, c->spool_path);
-    return len > 0 && len < 4096;
+                  ? snprintf(out, APP_STATE_PATH_MAX, "%s", c->spool_path)
+                  : snprintf(out, APP_STATE_PATH_MAX, "%.*s/%s", (int)strcspn(dir, ":"), dir, c->spool_path);
+    return len > 0 && len < APP_STATE_PATH_MAX;
 }
 
 static void write_identity(const struct config *c, const struct house_shared *shared,
-                           const struct redis_url *url, char out[IDENTITY_MAX])
+                           const struct redis_url *url, char out[APP_STATE_IDENTITY_MAX])
 {
     if (shared->node)
-        (void)snprintf(out, IDENTITY_MAX, "redis %s db %d prefix %s", redis_node_name(shared->node), url->db,
-                       c->redis_prefix);
+        (void)snprintf(out, APP_STATE_IDENTITY_MAX, "redis %s db %d prefix %s", redis_node_name(shared->node),
+                       url->db, c->redis_prefix);
     else
-        (void)snprintf(out, IDENTITY_MAX, "embedded");
+        (void)snprintf(out, APP_STATE_IDENTITY_MAX, "embedded");
 }
 
-static bool open_spool(struct house_shared *shared, const struct config *c, const struct redis_url *url,
-                       char *error, size_t size)
+static bool open_spool(struct app_state *s, const struct config *c, const struct redis_url *url, char *error,
+                       size_t size)
 {
-    char path[4096], identity[IDENTITY_MAX];
-    if (!spool_path(c, path)) {
+    struct house_shared *shared = s->shared;
+    if (!spool_path(c, s->path)) {
         (void)snprintf(error, size, "spool.path is empty or too long");
         return false;
     }
-    write_identity(c, shared, url, identity);
+    write_identity(c, shared, url, s->identity);
     struct spool_options options = {
-        .db = {.path = path, .identity = identity, .bytes_max = c->spool_bytes_max},
+        .db = {.path = s->path, .identity = s->identity, .bytes_max = c->spool_bytes_max},
         .queue_max = SPOOL_QUEUE_MAX,
+        .sweep_every_ms = shared->node ? 0 : SWEEP_MS, /* records are embedded mode's */
         .clock = shared->clock,
         .log = shared->log,
         .metrics = shared->metrics,
@@ -162,7 +163,7 @@ bool app_state_open(struct app_state *s, struct house_shared *shared, const stru
     s->shared = shared;
     s->loop = control;
     s->look = (struct spool_op){.reads = true, .run = run_look, .done = on_looked, .arg = s, .loop = control};
-    if (!open_spool(shared, c, url, error, size)) return false;
+    if (!open_spool(s, c, url, error, size)) return false;
     (void)snprintf(error, size, "out of memory");
     if (!(shared->unsettled = unsettled_create())) return false;
     if (!load_journal(shared, control, error, size)) return false;

@@ -12,7 +12,10 @@
 
 #include <stdatomic.h>
 
+enum { APP_STATE_PATH_MAX = 4096, APP_STATE_IDENTITY_MAX = 512 };
+
 struct app_state {
+    char path[APP_STATE_PATH_MAX], identity[APP_STATE_IDENTITY_MAX]; /* the spool borrows both */
     struct session_options session;
     struct health_options health;
     struct house_shared *shared;

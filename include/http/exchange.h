@@ -82,6 +82,7 @@ struct http_body {
     struct slice bytes;
     void (*release)(void *arg); /* NULL: the bytes are copied at once */
     void *arg;
+    bool owed; /* tells of what has happened: counted as in flight, but sent whatever the bound says */
 };
 
 struct http_field {

@@ -177,6 +177,7 @@ void server_held_free(struct server *s);
 
 /* server_inflight.c: bytes of bodies. Takes or refuses; the shared count is touched a chunk at a time. */
 bool server_inflight_take(struct server *s, size_t bytes);
+void server_inflight_force(struct server *s, size_t bytes); /* takes, also beyond the bound */
 void server_inflight_give(struct server *s, size_t bytes);
 void server_inflight_settle(struct server *s); /* gives back what is reserved but not used */
 

@@ -114,7 +114,7 @@ START_TEST(reports_count_and_do_not_change_health)
         a = http_send(s.h, "POST", "/health/a/failure",
                       i % 2 ? "{\"reason\":\"timeout\",\"reporter\":\"r\"}" : NULL);
         EXPECT_STATUS(a, 200);
-        ck_assert_int_eq(atoi(MEMBER(value, a->body, "consecutive_failures")), i);
+        ck_assert_int_eq(strtol(MEMBER(value, a->body, "consecutive_failures"), NULL, 10), i);
         ck_assert_str_eq(MEMBER(value, a->body, "health"), "Healthy");
     }
     expect_header(s.h, "Phoenix-Backend", stage_backend_name(&s));
@@ -149,7 +149,7 @@ START_TEST(an_open_circuit_gives_no_permit_and_says_how_long)
     EXPECT_STATUS(a, 200);
     ck_assert_str_eq(MEMBER(value, a->body, "allowed"), "false");
     ck_assert_str_eq(MEMBER(value, a->body, "circuit"), "Open");
-    double left = atof(MEMBER(value, a->body, "retry_after"));
+    double left = strtod(MEMBER(value, a->body, "retry_after"), NULL);
     ck_assert_msg(left > 0 && left <= 600 * 1.5, "%s", a->body);
     char until[128];
     get_member(until, "/health/a", "circuit_open_until");
@@ -241,10 +241,12 @@ static const struct {
     {"PUT", "/health/a", "[]", 422, "unprocessable"},
     {"PUT", "/health/a", "{\"health\":\"Fine\"}", 400, "invalid_argument"},
     {"PUT", "/health/a", "{\"health\":1}", 422, "unprocessable"},
-    {"PUT", "/health/a", "{\"consecutive_failures\":\"1\"}", 422, "unprocessable"},
-    {"PUT", "/health/a", "{\"consecutive_failures\":-1}", 400, "invalid_argument"},
-    {"PUT", "/health/a", "{\"last_failure_at\":\"yesterday\"}", 400, "invalid_argument"},
-    {"PUT", "/health/a", "{\"agent_id\":\"b\"}", 400, "invalid_argument"},
+    {"PUT", "/health/a", "{\"note\":1}", 422, "unprocessable"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"consecutive_failures\":\"1\"}", 422, "unprocessable"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"consecutive_failures\":-1}", 400, "invalid_argument"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"last_failure_at\":\"yesterday\"}", 400,
+     "invalid_argument"},
+    {"PUT", "/health/a", "{\"health\":\"Healthy\",\"agent_id\":\"b\"}", 400, "invalid_argument"},
     {"PUT", "/health/a?force=true", "{}", 400, "invalid_argument"},
     {"PUT", "/health/a%2Fb", "{}", 400, "invalid_argument"},
     {"POST", "/health/a/failure", "[]", 422, "unprocessable"},
@@ -316,7 +318,8 @@ START_TEST(what_is_no_record_is_told_and_left_as_it_is)
         else
             ck_assert_int_eq(resp_integer(s.r, "LPUSH", "phoenix:health:a", "x"), 1);
         expect_problem(s.h, http_get(s.h, "/health/a"), 409, "foreign_value");
-        expect_problem(s.h, http_send(s.h, "PUT", "/health/a", "{}"), 409, "foreign_value");
+        expect_problem(s.h, http_send(s.h, "PUT", "/health/a", "{\"health\":\"Healthy\"}"), 409,
+                       "foreign_value");
         for (size_t i = 0; i < 3; i++)
             expect_problem(s.h, http_send(s.h, "POST", posts[i], NULL), 409, "foreign_value");
         ck_assert_int_eq(resp_integer(s.r, "DEL", "phoenix:health:a"), 1);

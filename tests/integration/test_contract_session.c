@@ -296,7 +296,7 @@ static unsigned mark(const char *body, unsigned seen[LISTED])
     unsigned count = 0;
     for (const char *p = body; (p = strstr(p, "\"correlation_id\"")) != NULL; p++) {
         const char *id = strstr(p, "\"s") + 2;
-        int n = atoi(id);
+        long n = strtol(id, NULL, 10);
         ck_assert(n >= 0 && n < LISTED);
         seen[n]++;
         count++;

@@ -187,7 +187,7 @@ START_TEST(writes_are_journaled_and_answered_as_usual)
     expect_503(http_send(s.h, "PATCH", "/session/unknown", "{}"));
     expect_503(http_send(s.h, "PUT", "/session/unknown", "{}"));
     a = http_get(s.h, "/readyz");
-    ck_assert_msg(atoi(MEMBER(value, a->body, "journal")) >= 3, "%s", a->body);
+    ck_assert_msg(strtol(MEMBER(value, a->body, "journal"), NULL, 10) >= 3, "%s", a->body);
     stage_close(&s);
 }
 END_TEST

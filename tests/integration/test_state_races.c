@@ -59,9 +59,9 @@ static void increment_guarded(struct load_thread *t)
         load_fail(t, "GET: %d %s", a->status, a->body);
         return;
     }
-    int next = atoi(MEMBER(number, a->body, "data")) + 1;
+    long next = strtol(MEMBER(number, a->body, "data"), NULL, 10) + 1;
     FORMAT(line, "If-Match: %s", http_header(t->http, "ETag"));
-    FORMAT(body, "{\"data\":%d}", next);
+    FORMAT(body, "{\"data\":%ld}", next);
     a = http_request(t->http, "PATCH", "/session/k", line, body, strlen(body));
     if (a->status == 200)
         atomic_fetch_add(&done[t->index], 1);

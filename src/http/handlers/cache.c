@@ -112,7 +112,8 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
         lru_release(result->entry);
         return;
     }
-    struct http_body body = {lru_entry_value(result->entry), release_entry, result->entry};
+    struct http_body body = {
+        .bytes = lru_entry_value(result->entry), .release = release_entry, .arg = result->entry};
     if (result->source == CACHE_NEAR && f->has_age && body.bytes.len <= HTTP_KEEP_BYTES_MAX)
         exchange_keep(x, result->entry, 0,
                       loop_now_us(house->cache->loop) + (1000 - f->age_ms % 1000) * 1000);

@@ -77,7 +77,7 @@ bool handler_query_bool(struct exchange *x, const struct handler_query *member, 
 
 /* --- answering --- */
 
-void handler_reply_json(struct exchange *x, int http_status, struct buf *body,
+void handler_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed,
                         const struct http_field *fields, size_t field_count)
 {
     if (body->failed) {
@@ -85,7 +85,8 @@ void handler_reply_json(struct exchange *x, int http_status, struct buf *body,
         handler_no_memory(x);
         return;
     }
-    const struct http_body referenced = {.bytes = buf_slice(body), .release = free, .arg = body->ptr};
+    const struct http_body referenced = {
+        .bytes = buf_slice(body), .release = free, .arg = body->ptr, .owed = owed};
     *body = (struct buf){0};
     exchange_reply(x, http_status, "application/json", &referenced, fields, field_count);
 }

@@ -34,8 +34,9 @@ void handler_no_memory(struct exchange *x);
 /* Counts working memory against http.inflight_bytes_max. False: answered 503. */
 bool handler_hold(struct exchange *x, size_t bytes);
 
-/* Answers with JSON. Takes over the body and leaves it empty; where it has failed the answer is 503. */
-void handler_reply_json(struct exchange *x, int http_status, struct buf *body,
+/* Answers with JSON. Takes over the body and leaves it empty; where it has failed the answer is 503. `owed`
+ * as in struct http_body. */
+void handler_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed,
                         const struct http_field *fields, size_t field_count);
 
 #endif

@@ -21,7 +21,7 @@ static void reply_permit(struct record_request *r)
     if (!allowed && retry_ms > 0)
         buf_printf(&body, ",\"retry_after\":%lld.%03d", (long long)(retry_ms / 1000), (int)(retry_ms % 1000));
     buf_append_char(&body, '}');
-    handler_reply_json(r->x, 200, &body, &backend, 1);
+    handler_reply_json(r->x, 200, &body, true, &backend, 1);
 }
 
 static void on_done(struct record_op *op)
@@ -38,7 +38,7 @@ static void on_done(struct record_op *op)
         exchange_reply(r->x, 204, NULL, NULL, &backend, 1);
     } else {
         health_show(op->value, op->change.stamp_ms, r->asked == HEALTH_READ, &body);
-        handler_reply_json(r->x, 200, &body, &backend, 1);
+        handler_reply_json(r->x, 200, &body, r->asked != HEALTH_READ, &backend, 1);
     }
 }
 

@@ -152,7 +152,7 @@ static void on_page(struct record_list *list)
         buf_append_text(body, "null");
     buf_append_text(body, list->partial ? ",\"partial\":true}" : "}");
     const struct http_field backend = {"Phoenix-Backend", handler_backend(list->local)};
-    handler_reply_json(page->x, 200, body, &backend, 1);
+    handler_reply_json(page->x, 200, body, false, &backend, 1);
 }
 
 static bool read_limit(struct exchange *x, struct slice text, unsigned *out)

@@ -23,7 +23,8 @@ static void reply_session(struct record_request *r, int http_status)
         fields[count++] = (struct http_field){"Location", location};
     }
     session_show(op->value, &body);
-    handler_reply_json(r->x, http_status, &body, fields, count);
+    handler_reply_json(r->x, http_status, &body, r->asked != SESSION_READ && r->asked != SESSION_TOUCH,
+                       fields, count);
 }
 
 /* If-None-Match on a read is a question about the answer, not a guard of the touch. */
