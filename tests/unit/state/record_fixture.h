@@ -325,7 +325,7 @@ static inline const char *journal_text(struct record_fixture *f, const char *id,
 
 static inline bool is_record_write(const struct fake_command *c)
 {
-    return (fake_command_is(c, "EVALSHA") || fake_command_is(c, "EVAL")) && c->argc == 11;
+    return (fake_command_is(c, "EVALSHA") || fake_command_is(c, "EVAL")) && c->argc == 12;
 }
 
 static inline bool is_record_read(const struct fake_command *c)
