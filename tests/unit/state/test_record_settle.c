@@ -115,7 +115,7 @@ static const struct meanwhile MEANWHILE[] = {
      "{\"n\":10,\"writes\":[\"f1\",\"f2\",\"f3\",\"f4\",\"f5\",\"f6\",\"f7\",\"f8\"]}", false,
      "outcome_unknown", "10"},
     /* foreign since */
-    {true, "add", "1", false, "not json", false, "foreign_value", "0"},
+    {true, "add", "1", false, "not json", false, "foreign_value", "foreign"},
     /* gone since: what is not guarded is the hand-back's to decide */
     {true, "add", "1", false, NULL, true, "ok n=2 local", "none"},
     {true, "add", "1", true, NULL, true, "outcome_unknown", "none"},
@@ -126,7 +126,7 @@ static const struct meanwhile MEANWHILE[] = {
 
 static struct fake_verdict lose_and_hold(void *arg, const struct fake_command *c)
 {
-    const struct meanwhile *m = arg;
+    const struct meanwhile *m = &MEANWHILE[*(const int *)arg];
     struct fake_verdict v = {0};
     if (is_record_write(c) && atomic_fetch_add(&step, 1) == 0) {
         v.cut = true;
@@ -142,7 +142,7 @@ START_TEST(what_came_between_decides)
     const struct meanwhile *m = &MEANWHILE[_i];
     static struct record_run r;
     set_direct("k", "{\"n\":1,\"writes\":[\"w\"]}");
-    fake_redis_script(f.s.fake, lose_and_hold, (void *)(uintptr_t)m);
+    fake_redis_script(f.s.fake, lose_and_hold, &_i);
     if (m->guarded)
         record_begin_if(&f, &r, "k", etag_of_n(tag, "1"), NULL);
     else
