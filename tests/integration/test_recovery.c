@@ -332,6 +332,28 @@ START_TEST(a_release_arrives)
 }
 END_TEST
 
+/* --- one timeout --- */
+
+START_TEST(a_single_timeout_leaves_no_entry_and_no_key_stuck)
+{
+    char value[64], body[64];
+    static const struct step BEFORE[] = {{'a', "POST", "/session", "{\"correlation_id\":\"s\"}", 201}};
+    run(BEFORE, 1);
+    for (int i = 1; i <= 3; i++) {
+        redis_proxy_hold(proxy); /* the connections that are open; new ones work */
+        EXPECT_STATUS(http_send(a, "PATCH", "/session/s", FORMAT(body, "{\"data\":%d}", i)), 200);
+        WAIT_FOR(daemon_metric(cut, "phoenix_journal_entries") == 0, 5000);
+        ck_assert_str_eq(MEMBER(value, resp_text(r, "GET", "phoenix:session:s"), "data"),
+                         FORMAT(body, "%d", i));
+        redis_proxy_lift(proxy);
+    }
+    EXPECT_STATUS(http_send(a, "PATCH", "/session/s", "{\"data\":9}"), 200);
+    ck_assert_str_eq(http_header(a, "Phoenix-Backend"), "redis");
+    ck_assert_str_eq(MEMBER(value, http_get(b, "/session/s")->body, "data"), "9");
+    expect_conflicts(0);
+}
+END_TEST
+
 /* --- the process dies --- */
 
 static void kill_cut(void)
@@ -398,6 +420,7 @@ int main(void)
     tcase_add_test(tc, the_newer_put_of_health_wins);
     tcase_add_test(tc, a_release_that_comes_after_the_grant_was_repeated_frees_nobody);
     tcase_add_test(tc, a_release_arrives);
+    tcase_add_test(tc, a_single_timeout_leaves_no_entry_and_no_key_stuck);
     tcase_add_test(tc, what_was_accepted_survives_the_process);
     tcase_add_test(tc, what_redis_will_never_take_is_set_aside_and_told);
     return test_run(suite);
