@@ -7,6 +7,7 @@
 #include "record_private.h"
 
 #include "util/etag.h"
+#include "util/json.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -289,6 +290,12 @@ void record_fail(struct record_work *w, enum status status, const char *detail)
     finish(w);
 }
 
+bool record_is_object(struct slice value)
+{
+    enum json_type type;
+    return json_validate(value, &type, NULL) == STATUS_OK && type == JSON_OBJECT;
+}
+
 /* --- begin and close --- */
 
 static void fill_change(struct record_store *store, struct record_change *change)
@@ -340,6 +347,7 @@ void record_port_close(struct record_port *port)
             struct record_work *w = port->open[i];
             record_fail(w, record_is(w, RECORD_READS) ? STATUS_SPOOL_UNAVAILABLE : STATUS_OUTCOME_UNKNOWN,
                         "the daemon is stopping");
+            assert(port->open[i] != w);
         }
     record_lists_close(port);
 }

@@ -270,7 +270,8 @@ static inline const char *direct_n(struct record_fixture *f, const char *id)
     static char text[32];
     char key[300];
     const char *value = resp_text(f->s.direct, "GET", FORMAT(key, "phoenix:session:%s", id), NULL);
-    return value[0] ? FORMAT(text, "%lld", (long long)member_int(slice_of(value), "n")) : "none";
+    if (!is_counter(slice_of(value))) return value[0] ? "foreign" : "none";
+    return FORMAT(text, "%lld", (long long)member_int(slice_of(value), "n"));
 }
 
 static inline const char *direct_tombstone(struct record_fixture *f, const char *id)

@@ -34,8 +34,8 @@ static void on_each(struct record_list *list, struct slice id, struct slice valu
     char text[ID_LEN_MAX + 1];
     memcpy(text, id.ptr, id.len);
     text[id.len] = 0;
-    unsigned number;
-    if (sscanf(text, "s%u", &number) == 1 && number < IDS_MAX)
+    unsigned long number = strtoul(text + 1, NULL, 10);
+    if (text[0] == 's' && number < IDS_MAX)
         l->seen[number]++;
     else
         l->others++;
@@ -125,6 +125,7 @@ START_TEST(what_is_no_value_of_ours_is_left_out)
     ck_assert_int_eq(resp_integer(f.s.direct, "LPUSH", "phoenix:session:list", "1", NULL), 1);
     resp_text(f.s.direct, "SET", "phoenix:session:large", large, NULL);
     resp_text(f.s.direct, "SET", "phoenix:session:empty", "", NULL);
+    resp_text(f.s.direct, "SET", "phoenix:session:text", "\"x", NULL);
     resp_text(f.s.direct, "SET", "phoenix:session:", "{}", NULL);
     check_each_once(list_all(100), 3);
     free(large);
@@ -187,28 +188,31 @@ START_TEST(with_the_circuit_open_the_journal_is_listed_as_partial)
 }
 END_TEST
 
+struct refusal {
+    const char *command, *reply;
+    enum status expected;
+};
+
 static struct fake_verdict refuse(void *arg, const struct fake_command *c)
 {
-    const char *const *reply = arg;
-    return (struct fake_verdict){.reply = fake_command_is(c, reply[0]) ? reply[1] : NULL};
+    const struct refusal *r = arg;
+    return (struct fake_verdict){.reply = fake_command_is(c, r->command) ? r->reply : NULL};
 }
 
 START_TEST(a_redis_that_does_not_list_is_told)
 {
     static struct listing l;
-    static const char *const CASES[][2] = {{"SCAN", "-NOPERM no\r\n"},
-                                           {"SCAN", "-LOADING wait\r\n"},
-                                           {"GETRANGE", "-NOPERM no\r\n"},
-                                           {"GETRANGE", "-LOADING wait\r\n"}};
-    static const enum status EXPECTED[] = {STATUS_REDIS_REFUSED, STATUS_OK, STATUS_REDIS_REFUSED,
-                                           STATUS_REDIS_UNAVAILABLE};
+    static struct refusal cases[] = {{"SCAN", "-NOPERM no\r\n", STATUS_REDIS_REFUSED},
+                                     {"SCAN", "-LOADING wait\r\n", STATUS_OK},
+                                     {"GETRANGE", "-NOPERM no\r\n", STATUS_REDIS_REFUSED},
+                                     {"GETRANGE", "-LOADING wait\r\n", STATUS_REDIS_UNAVAILABLE}};
     fill_redis(100);
     for (size_t i = 0; i < 4; i++) {
-        fake_redis_script(f.s.fake, refuse, (void *)(uintptr_t)CASES[i]);
-        ck_assert_int_eq(page(&l, "", 10), EXPECTED[i]);
+        fake_redis_script(f.s.fake, refuse, &cases[i]);
+        ck_assert_int_eq(page(&l, "", 10), cases[i].expected);
         ck_assert(l.list.partial == (i == 1));
     }
-    fake_redis_script(f.s.fake, refuse, (void *)(uintptr_t)CASES[1]);
+    fake_redis_script(f.s.fake, refuse, &cases[1]);
     ck_assert_int_eq(page(&l, "r0", 10), STATUS_REDIS_UNAVAILABLE);
 }
 END_TEST
