@@ -86,6 +86,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
             LOG_S("admin", config->admin_listen),
             LOG_S("redis", app->shared.node ? redis_node_name(app->shared.node)
                                             : "none (embedded mode: nothing is shared)"),
+            LOG_S("spool", app->state.path),
+            LOG_I("journal", (int64_t)unsettled_entries(app->shared.unsettled)),
             LOG_I("workers", app->worker_count), LOG_S("version", PHOENIX_VERSION));
         atomic_store(&app->shared.ready, true);
         machine_notify("READY=1");

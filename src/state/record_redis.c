@@ -294,9 +294,9 @@ static enum fate fate_of_deletion(const struct record_work *w, const struct seen
     struct slice id = slice_of(w->change.change_id);
     if (!seen->value.ptr)
         return seen->gone.len > id.len && memcmp(seen->gone.ptr, id.ptr, id.len) == 0 ? HAPPENED : LOST_RACE;
+    if (!w->base_version.value.ptr) return GONE; /* there was nothing to delete, and now there is */
     if (slice_equal(seen->value, w->base_version.value)) return NOT_YET;
-    return w->base && record_is_object(seen->value) && follows(seen->value, w->base_version.value) ? LOST_RACE
-                                                                                                   : GONE;
+    return record_is_object(seen->value) && follows(seen->value, w->base_version.value) ? LOST_RACE : GONE;
 }
 
 static enum fate fate_of(const struct record_work *w, const struct seen *seen)

@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* A daemon whose file outlives it. */
 struct place {
@@ -255,6 +257,20 @@ START_TEST(what_cannot_be_opened_is_named)
 }
 END_TEST
 
+START_TEST(a_relative_path_is_below_the_state_directory)
+{
+    char dir[TEST_PATH_MAX];
+    char list[TEST_PATH_MAX + 64];
+    char path[TEST_PATH_MAX + 32];
+    const char *env[] = {FORMAT(list, "STATE_DIRECTORY=%s:/nowhere", scratch_path(dir, "state")),
+                         "PHOENIX_SPOOL_PATH=own.db", NULL};
+    ck_assert_int_eq(mkdir(dir, 0700), 0);
+    struct daemon *d = daemon_start(&(struct daemon_options){.env = env});
+    ck_assert_int_eq(access(FORMAT(path, "%s/own.db", dir), R_OK), 0);
+    daemon_stop(&d);
+}
+END_TEST
+
 START_TEST(status_shows_the_spool)
 {
     static const char *const members[] = {"\"spool\":{",     "\"health\":\"good\"", "\"entries\":0",
@@ -280,6 +296,7 @@ int main(void)
     tcase_add_test(tc, a_file_with_embedded_records_does_not_serve_a_redis);
     tcase_add_test(tc, a_journal_is_known_from_the_start_and_stays_with_its_redis);
     tcase_add_test(tc, what_cannot_be_opened_is_named);
+    tcase_add_test(tc, a_relative_path_is_below_the_state_directory);
     tcase_add_loop_test(tc, status_shows_the_spool, 0, BACKEND_COUNT);
     return test_run(suite);
 }

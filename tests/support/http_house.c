@@ -70,6 +70,10 @@ static void on_cache_key(void *house, struct exchange *x)
         reply_held(h, x, (struct slice)SLICE_LITERAL("hello"));
     } else if (slice_equal_text(r->id, "big")) {
         reply_held(h, x, (struct slice){h->big, HOUSE_BIG});
+    } else if (slice_equal_text(r->id, "owed")) {
+        struct http_body body = {
+            .bytes = {h->big, HOUSE_BIG}, .release = count_body_release, .arg = h, .owed = true};
+        exchange_reply(x, 200, "application/json", &body, NULL, 0);
     } else if (slice_equal_text(r->id, "kept")) {
         reply_kept(h, x);
     } else if (slice_equal_text(r->id, "problem")) {

@@ -4,6 +4,7 @@
  *   POST /cache             200, the body
  *   GET  /cache/hello       200 "hello", a referenced body
  *   GET  /cache/big         200, HOUSE_BIG bytes, referenced
+ *   GET  /cache/owed        the same, owed
  *   GET  /cache/kept        200 with the count of answers built so far, kept for a minute
  *   GET  /cache/park        nothing, until house_answer_parked
  *   GET  /cache/problem     409 foreign_value, retry after 1500 ms

@@ -256,8 +256,9 @@ START_TEST(answers_over_the_bytes_in_flight_are_503)
     ck_assert_ptr_nonnull(strstr(r.body, "\"code\":\"overloaded\""));
     raw_response_free(&r);
     ck_assert_uint_eq(house_metric(&house, METRIC_BOUND_HIT, HTTP_BOUND_INFLIGHT_BYTES, 0), 1);
+    expect(&c, GET("/cache/owed"), 200, NULL); /* what tells of a change is not refused */
     expect_next(&slow, 200, NULL);
-    HOUSE_WAIT(house.body_releases == 2);
+    HOUSE_WAIT(house.body_releases == 3);
     expect(&c, GET("/cache/big"), 200, NULL);
     raw_http_close(&slow);
     raw_http_close(&c);
