@@ -29,7 +29,8 @@ enum {
     LOCK_TOKEN_SIZE = LOCK_TOKEN_LEN + 1,
     LOCK_OWNER_MAX = 1024, /* bytes */
     LOCK_PREFIX_MAX = 64,
-    LOCK_KEY_MAX = 2 * LOCK_PREFIX_MAX + sizeof ":locks:grant:{:locks:}" + ID_LEN_MAX
+    LOCK_KEY_MAX =
+        LOCK_PREFIX_MAX + sizeof ":locks:grant:{" + LOCK_PREFIX_MAX + sizeof ":locks:}" + ID_LEN_MAX
 };
 
 struct lock_store;

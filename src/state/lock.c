@@ -449,6 +449,7 @@ void lock_start(struct lock_port *port, struct lock_op *op)
     const struct lock_store_options *o = &port->store->options;
     op->waiters_full = op->wait_ms > 0 && port->waiters >= o->waiters_max;
     op->journaled = false;
+    op->retry_after_ms = -1;
     op->local = !port->pool;
     struct lock_work *w = op->waiters_full ? NULL : new_work(port, op);
     op->work = w;

@@ -94,7 +94,7 @@ static void contend(struct load_thread *t)
     int64_t until_ms = 0;
     if (!rfc3339_parse(slice_of(MEMBER(value, a->body, "expires_at")), &until_ms))
         load_fail(t, "%s", a->body);
-    int64_t fence = atoll(MEMBER(value, a->body, "fence"));
+    int64_t fence = strtoll(MEMBER(value, a->body, "fence"), NULL, 10);
     on_grant(t, fence, until_ms);
     MEMBER(token, a->body, "token");
     if (load_random(t) % 8 == 0 || !give_up(t, fence)) return;
