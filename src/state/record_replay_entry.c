@@ -6,6 +6,7 @@
  *
  * A live write of the key goes behind the journal until the key has left, so nothing passes its older entry;
  * Redis's own answers decide between daemons. A crash between write and removal finds the id in `writes`. */
+#include "record_private.h"
 #include "record_replay_private.h"
 
 #include "engine/redis/script.h"
@@ -48,10 +49,28 @@ static bool submit_op(struct handback_slot *s, bool reads, enum db_result (*run)
 
 /* --- the end of an entry --- */
 
+/* The table's copy is what the next outage goes on from: another base than Redis's would be a conflict then.
+ */
+static void keep_copy(struct handback_slot *s)
+{
+    const struct record_store_options *store = s->replay->store;
+    char bytes[RECORD_TABLE_KEY_MAX];
+    struct slice key = record_table_key(s->kind, s->id, bytes);
+    if (!s->version.value.ptr) {
+        lru_fill_absent(store->lru, key, &s->token);
+        return;
+    }
+    struct lru_meta meta = {0};
+    if (s->version.expires_ms) /* by Redis's clock; the table's is ours */
+        meta.expires_ms = s->version.expires_ms - redis_now_ms(s) + clock_wall_ms(store->clock);
+    lru_release(lru_fill(store->lru, key, s->version.value, &meta, &s->token));
+}
+
 static void settled(struct handback_slot *s, enum handback outcome)
 {
     s->outcome = outcome;
     s->reason = NULL;
+    if (s->looked) keep_copy(s);
     handback_count(s);
     forget(s);
 }
@@ -155,6 +174,10 @@ static void write_redis(struct handback_slot *s, bool deletes, int64_t ttl_ms)
 {
     static const struct slice NONE = {"", 0};
     bool there = s->current.len > 0;
+    s->version = (struct record_version){0};
+    if (!deletes && s->outcome != HANDBACK_EXPIRED)
+        s->version = (struct record_version){.value = buf_slice(&s->decided.value),
+                                             .expires_ms = s->decided.expires_ms};
     snprintf(s->number, sizeof s->number, "%lld", (long long)ttl_ms);
     snprintf(s->tombstone, sizeof s->tombstone, "%.*s %lld", (int)s->entry.change_id.len,
              s->entry.change_id.ptr, (long long)s->entry.stamp_ms);
@@ -197,8 +220,9 @@ static void act(struct handback_slot *s, enum record_verdict verdict)
     s->conflict = s->decided.conflict;
     s->verdict = VERDICTS[verdict];
     s->outcome = HANDBACK_WRITTEN;
+    bool expired = s->entry.expires_ms && s->entry.expires_ms <= redis_now_ms(s);
     if (verdict == RECORD_KEEP)
-        settled(s, HANDBACK_DROPPED);
+        settled(s, expired && !s->conflict ? HANDBACK_EXPIRED : HANDBACK_DROPPED);
     else if (verdict == RECORD_DELETE)
         write_redis(s, true, 0);
     else
@@ -296,6 +320,8 @@ static void on_read(struct redis_call *call)
         return;
     }
     bool there = current.value.ptr != NULL;
+    s->looked = true;
+    s->version = current;
     if (there && !is_object(current.value))
         set_aside(s, "Redis holds no such value under its key");
     else if (there ? record_value_trace(current.value, s->entry.change_id) == RECORD_TRACE_FOUND
@@ -307,6 +333,8 @@ static void on_read(struct redis_call *call)
 
 static void read_redis(struct handback_slot *s)
 {
+    char bytes[RECORD_TABLE_KEY_MAX];
+    s->token = lru_fill_begin(s->replay->store->lru, record_table_key(s->kind, s->id, bytes));
     snprintf(s->number, sizeof s->number, "%zu", s->replay->store->value_max);
     s->command =
         (struct redis_command){.script = redis_script(REDIS_SCRIPT_RECORD_READ),
@@ -340,7 +368,7 @@ static void dispatch(struct handback_slot *s)
     const struct record_replay *r = s->replay;
     const struct record_replay_options *o = &r->options;
     s->races = 0;
-    s->conflict = false;
+    s->conflict = s->looked = false;
     s->verdict = "";
     if (o->age_max_ms && s->entry.stamp_ms + o->age_max_ms < redis_now_ms(s)) {
         settled(s, HANDBACK_GIVEN_UP);

@@ -39,6 +39,10 @@ struct handback_slot {
     char number[24], tombstone_ms[24], tombstone[HANDBACK_TOMBSTONE_MAX];
     struct buf current; /* Redis's value as it was read; empty: there is none */
     struct record_result decided;
+    /* What Redis holds as far as is known here, for the table; ptr NULL: nothing. */
+    bool looked;
+    struct lru_token token;
+    struct record_version version;
     enum handback outcome;
     bool conflict;
     const char *verdict; /* for the log line of a conflict */

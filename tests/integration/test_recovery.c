@@ -281,6 +281,12 @@ START_TEST(reports_on_both_sides_leave_redis_record_and_the_later_end_of_the_ope
     ck_assert_str_eq(MEMBER(value, got->body, "circuit"), "Open");
     ck_assert_str_eq(MEMBER(value, got->body, "circuit_open_until"), until);
     expect_conflicts(2);
+    /* The next outage goes on from what came of this one. */
+    cut_off();
+    run(BEFORE, 1);
+    come_back();
+    ck_assert_str_eq(MEMBER(value, http_get(b, "/health/h")->body, "consecutive_failures"), "3");
+    expect_conflicts(2);
 }
 END_TEST
 

@@ -96,7 +96,7 @@ static enum db_result run_stats(struct db *db, void *arg)
 
 static int64_t rows_in_file(void)
 {
-    struct db_journal_stats stats;
+    struct db_journal_stats stats = {0};
     struct spool_op op = {
         .reads = true, .run = run_stats, .done = on_restored, .arg = &stats, .loop = f.on.loop};
     ck_assert(spool_submit(spool, &op));

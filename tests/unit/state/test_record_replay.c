@@ -239,6 +239,7 @@ static struct fake_verdict write_before(void *arg, const struct fake_command *c)
 
 START_TEST(a_foreign_write_in_between_is_merged_with_and_not_overwritten)
 {
+    char text[300];
     stranger = redis_server_client(f.on.server);
     fake_redis_script(f.on.fake, write_before, NULL);
     append(&f, "k", FAKE_APPEND, "a");
@@ -246,6 +247,13 @@ START_TEST(a_foreign_write_in_between_is_merged_with_and_not_overwritten)
     run_dry(&f);
     ck_assert_str_eq(log_in_redis(&f, "k"), "Fa");
     ck_assert_uint_eq((unsigned)metrics_sum(f.metrics, METRIC_JOURNAL_CONFLICTS, 0, 0), 1);
+    const char key[] = {JOURNAL_SESSION, 'k'};
+    struct lru_hit hit; /* the table has what came of it */
+    ck_assert(lru_get(f.on.lru, (struct slice){key, sizeof key}, &hit));
+    struct slice copy = lru_entry_value(hit.entry);
+    ck_assert_str_eq(FORMAT(text, "%.*s", (int)copy.len, copy.ptr),
+                     resp_text(f.on.direct, "GET", "phoenix:session:k"));
+    lru_release(hit.entry);
     resp_close(&stranger);
 }
 END_TEST
