@@ -14,13 +14,24 @@ static struct daemon *cut, *other;
 static struct http_client *a, *b; /* the one that is cut off, the other one */
 static char spool_env[TEST_PATH_MAX + 32];
 
+/* Every worker is: that there is no such session is for Redis alone to say. */
+static void wait_connected(const struct daemon *d)
+{
+    WAIT_FOR(daemon_metric(d, "phoenix_redis_up") == 1, 10000);
+    for (int i = 0; i < 8; i++) {
+        struct http_client *h = daemon_client(d);
+        WAIT_FOR(http_get(h, "/session/absent")->status == 404, 10000);
+        http_close(&h);
+    }
+}
+
 static void start_cut(bool connected)
 {
     const char *env[] = {spool_env, "PHOENIX_HEALTH_FAILURE_THRESHOLD=3", "PHOENIX_HEALTH_OPEN_BASE_MS=30000",
                          NULL};
     cut = daemon_start(&(struct daemon_options){.redis_url = redis_proxy_url(proxy), .env = env});
     a = daemon_client(cut);
-    if (connected) WAIT_FOR(daemon_metric(cut, "phoenix_redis_up") == 1, 5000);
+    if (connected) wait_connected(cut);
 }
 
 static void open_all(void)
@@ -34,6 +45,7 @@ static void open_all(void)
     const char *env[] = {"PHOENIX_HEALTH_FAILURE_THRESHOLD=3", "PHOENIX_HEALTH_OPEN_BASE_MS=1000", NULL};
     other = daemon_start(&(struct daemon_options){.redis_url = redis_server_url(redis), .env = env});
     b = daemon_client(other);
+    wait_connected(other);
 }
 
 static void close_all(void)
@@ -61,6 +73,7 @@ static void come_back(void)
     redis_proxy_refuse(proxy, false);
     WAIT_FOR(daemon_metric(cut, "phoenix_redis_up") == 1, 10000);
     WAIT_FOR(daemon_metric(cut, "phoenix_journal_entries") == 0, 10000);
+    wait_connected(cut);
 }
 
 static void expect_conflicts(int count)
