@@ -14,6 +14,7 @@ enum fake_op { FAKE_APPEND = 1, FAKE_DELETE = 2, FAKE_DROP = 3 };
 
 struct replay_fixture {
     struct state_fixture on;
+    char path[TEST_PATH_MAX];
     struct spool *spool;
     struct unsettled *unsettled;
     struct record_store *records;
@@ -63,7 +64,7 @@ static inline void replay_open(struct replay_fixture *f)
 {
     static const char *const LABEL[] = {"0", "1", "2", "3", "4", "5", "6", "7"};
     struct metrics_labels labels = {0};
-    char path[TEST_PATH_MAX], error[300];
+    char error[300];
     for (int i = 0; i < LABEL_COUNT; i++) {
         labels.name[i] = "label";
         labels.values[i] = LABEL;
@@ -75,7 +76,7 @@ static inline void replay_open(struct replay_fixture *f)
     ck_assert_ptr_nonnull(f->metrics = metrics_create(&labels));
     f->spool = spool_create(
         &(struct spool_options){
-            .db = {.path = scratch_path(path, "spool.db"), .identity = "test", .bytes_max = 64 << 20},
+            .db = {.path = scratch_path(f->path, "spool.db"), .identity = "test", .bytes_max = 64 << 20},
             .queue_max = 1024,
             .clock = &f->on.on.clock,
             .metrics = f->metrics,

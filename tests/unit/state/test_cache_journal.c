@@ -13,7 +13,8 @@ static char a[200], b[200];
 
 static void open_spool(unsigned queue_max)
 {
-    char path[TEST_PATH_MAX], error[300];
+    static char path[TEST_PATH_MAX];
+    char error[300];
     spool = spool_create(
         &(struct spool_options){
             .db = {.path = scratch_path(path, "spool.db"), .identity = "test", .bytes_max = 64 << 20},
