@@ -82,7 +82,8 @@ START_TEST(a_request_is_taken_or_refused_by_name)
                       error.detail);
     if (status != STATUS_OK) return;
     bool looks = change.op == HEALTH_READ || change.op == HEALTH_PERMIT;
-    ck_assert_uint_eq(change.traits, looks ? RECORD_NEEDS_COPY : 0);
+    unsigned reads = change.op == HEALTH_READ ? RECORD_READS : 0;
+    ck_assert_uint_eq(change.traits, looks ? reads | RECORD_NEEDS_COPY : 0);
 }
 END_TEST
 
@@ -162,7 +163,7 @@ START_TEST(what_is_no_object_is_refused_by_every_change)
 {
     for (int op = HEALTH_READ; op <= HEALTH_DELETE; op++) {
         struct record_change change =
-            change_at(op, op == HEALTH_PUT ? "{\"health\":\"Healthy\"}" : "", T0, 1);
+            change_at((enum health_op)op, op == HEALTH_PUT ? "{\"health\":\"Healthy\"}" : "", T0, 1);
         struct record_result out = {0};
         struct record_version current = {.value = slice_of(FOREIGN[_i])};
         ck_assert_int_eq(rules.apply(&rules, &change, &current, &out), RECORD_REFUSE);
