@@ -122,10 +122,11 @@ enum status health_change(enum health_op op, struct slice id, struct slice body,
     if (op == HEALTH_SUCCESS || op == HEALTH_FAILURE) status = check_report(body, out_error);
     if (op == HEALTH_PERMIT && body.len > 0) status = json_read_object(body, NULL, 0, true, out_error);
     if (status != STATUS_OK) return status;
-    *out = (struct record_change){.op = op,
-                                  .traits = op == HEALTH_READ || op == HEALTH_PERMIT ? RECORD_NEEDS_COPY : 0,
-                                  .id = id,
-                                  .body = takes_body ? body : (struct slice){"", 0}};
+    unsigned traits = op == HEALTH_READ     ? RECORD_READS | RECORD_NEEDS_COPY
+                      : op == HEALTH_PERMIT ? RECORD_NEEDS_COPY
+                                            : 0;
+    *out = (struct record_change){
+        .op = op, .traits = traits, .id = id, .body = takes_body ? body : (struct slice){"", 0}};
     return STATUS_OK;
 }
 

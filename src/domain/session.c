@@ -290,7 +290,7 @@ enum status session_change(enum session_op op, unsigned flags, struct slice id, 
                            struct json_error *out_error)
 {
     static const unsigned traits[] = {
-        [SESSION_READ] = RECORD_NEEDS_COPY,
+        [SESSION_READ] = RECORD_READS | RECORD_NEEDS_COPY,
         [SESSION_TOUCH] = RECORD_OPTIONAL | RECORD_MERGES | RECORD_NEEDS_COPY,
         [SESSION_CREATE] = 0,
         [SESSION_PUT] = RECORD_NEEDS_COPY,

@@ -82,7 +82,8 @@ START_TEST(a_request_is_taken_or_refused_by_name)
                       error.detail);
     if (status != STATUS_OK) return;
     bool looks = change.op == HEALTH_READ || change.op == HEALTH_PERMIT;
-    ck_assert_uint_eq(change.traits, looks ? RECORD_NEEDS_COPY : 0);
+    unsigned reads = change.op == HEALTH_READ ? RECORD_READS : 0;
+    ck_assert_uint_eq(change.traits, looks ? reads | RECORD_NEEDS_COPY : 0);
 }
 END_TEST
 

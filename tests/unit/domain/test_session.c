@@ -276,7 +276,7 @@ END_TEST
 
 START_TEST(a_change_knows_what_the_store_may_do_with_it)
 {
-    static const unsigned traits[] = {[SESSION_READ] = RECORD_NEEDS_COPY,
+    static const unsigned traits[] = {[SESSION_READ] = RECORD_READS | RECORD_NEEDS_COPY,
                                       [SESSION_TOUCH] = RECORD_OPTIONAL | RECORD_MERGES | RECORD_NEEDS_COPY,
                                       [SESSION_CREATE] = 0,
                                       [SESSION_PUT] = RECORD_NEEDS_COPY,
