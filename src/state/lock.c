@@ -450,6 +450,12 @@ void lock_start(struct lock_port *port, struct lock_op *op)
     op->waiters_full = op->wait_ms > 0 && port->waiters >= o->waiters_max;
     op->journaled = false;
     op->retry_after_ms = -1;
+    if (port->stopping) {
+        op->status = STATUS_OVERLOADED;
+        op->detail = "the daemon is stopping";
+        op->done(op);
+        return;
+    }
     op->local = !port->pool;
     struct lock_work *w = op->waiters_full ? NULL : new_work(port, op);
     op->work = w;
