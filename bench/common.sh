@@ -111,6 +111,7 @@ start_daemon() {
     (
         export PHOENIX_HTTP_LISTEN="127.0.0.1:${port[$name]}" PHOENIX_ADMIN_LISTEN="127.0.0.1:$admin"
         export PHOENIX_REDIS_URL="redis://127.0.0.1:${port[redis]}" PHOENIX_HTTP_WORKERS=1 PHOENIX_LOG_LEVEL=warn
+        export PHOENIX_SPOOL_PATH="$work/$name.db"
         # shellcheck disable=SC2163 # NAME=VALUE words are meant
         [ $# -eq 0 ] || export "$@"
         become "$name" "$daemon"

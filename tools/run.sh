@@ -3,6 +3,10 @@
 set -eu
 build=${BUILD:-build}
 listen=${PHOENIX_HTTP_LISTEN:-127.0.0.1:8379}
+if [ -z "${PHOENIX_SPOOL_PATH:-}" ]; then
+    mkdir -p "$build/run"
+    export PHOENIX_SPOOL_PATH="$build/run/phoenix-cached.db"
+fi
 cat <<T
 Starting $build/phoenix-cached on $listen (Ctrl-C ends it). Try, in another terminal:
 

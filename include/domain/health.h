@@ -1,5 +1,9 @@
 /* health: the rules of /health (API.md §6), agents' shared circuit breakers, as pure functions on values. Any
- * thread. */
+ * thread.
+ *
+ * Beside what API.md names a value has `circuit_changed_at`, the time at which a report or a PUT last opened
+ * or closed the circuit: by it a report is known to speak of a call begun before. It is shown, not accepted.
+ * Members that others wrote with another type than ours count as absent. */
 #ifndef PHOENIX_DOMAIN_HEALTH_H
 #define PHOENIX_DOMAIN_HEALTH_H
 
@@ -34,8 +38,9 @@ enum status health_change(enum health_op op, struct slice id, struct slice body,
                           struct json_error *out_error);
 
 /* Appends the record as HTTP shows it: its members, without `writes` and `permits`; with_circuit: and
- * "circuit" as of now_ms. */
-void health_show(struct slice value, int64_t now_ms, bool with_circuit, struct buf *out);
+ * "circuit" as of now_ms. False, with nothing appended: the value is no JSON object. */
+bool health_show(struct slice value, int64_t now_ms, bool with_circuit, struct buf *out);
+/* Closed where the value is no JSON object. */
 enum health_circuit health_circuit_of(struct slice value, int64_t now_ms);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "http/server.h"
 #include "state/cache_store.h"
+#include "state/lock.h"
+#include "state/record.h"
 
 #include <pthread.h>
 
@@ -15,10 +17,19 @@ struct house_shared {
     struct cache_store *cache;
     struct lru *lru;
     struct redis_node *node; /* NULL: embedded */
+    struct spool *spool;
+    struct unsettled *unsettled;
+    struct record_store *records;
+    struct {
+        _Atomic int64_t set_aside;
+        _Atomic int64_t oldest_ms; /* when the oldest was accepted; 0: there is none */
+    } journal;                     /* as of a second ago */
     struct metrics *metrics;
     struct log *log;
     const struct clock *clock;
     int64_t cache_ttl_s;
+    struct lock_store *locks;
+    int64_t lock_ttl_max_ms;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
     struct redis_pool *pools[LOOPS_MAX];
@@ -33,7 +44,9 @@ struct house_shared {
 
 struct house {
     struct house_shared *shared;
-    struct cache_port *cache; /* NULL on the admin listener's loop */
+    struct cache_port *cache;    /* NULL on the admin listener's loop */
+    struct record_port *records; /* likewise */
+    struct lock_port *lock;      /* likewise */
     struct metrics_cell *cell;
 };
 

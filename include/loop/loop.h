@@ -17,7 +17,8 @@ struct loop;
 struct loop *loop_create(const struct clock *clock); /* NULL: no memory or descriptors */
 void loop_destroy(struct loop **loop);               /* after loop_run returned; closes what is left */
 void loop_run(struct loop *loop);                    /* until loop_stop */
-void loop_stop(struct loop *loop);                   /* any thread */
+void loop_flush(struct loop *loop); /* runs what was posted, and what that posts; the loop does not turn */
+void loop_stop(struct loop *loop);  /* any thread */
 
 /* Monotonic; reads the clock (20 ns). */
 int64_t loop_now_us(const struct loop *loop);

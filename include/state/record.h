@@ -4,11 +4,11 @@
  * domain/health) say what becomes of a version under a change; they are pure and run on any thread. The store
  * decides where the version comes from and where the result goes:
  *
- *   redis      read → apply → compare-and-set; on a race again, 16 times. In doubt: settled by looking for
- * the change's id in the value's `writes`; not settled: guarded → OUTCOME_UNKNOWN, others → journal. journal
- * circuit open, no byte left, or the key has unsettled entries: applied on the spool's thread to the newest
- * copy (journal, else the table's), the entry committed, then acknowledged. embedded   applied on the spool's
- * thread to the record, committed.
+ *   redis     read → apply → compare-and-set; on a race again, 16 times. In doubt: settled by looking for the
+ *             change's id in the value's `writes`; not settled: guarded → OUTCOME_UNKNOWN, others → journal.
+ *   journal   circuit open, no byte left, or the key has unsettled entries: applied on the spool's thread to
+ *             the newest copy (journal, else the table's), the entry committed, then acknowledged.
+ *   embedded  applied on the spool's thread to the record, committed.
  *
  * Reading is a change whose verdict is RECORD_KEEP. The store is shared by all threads; a port belongs to one
  * loop. Ids are bare; prefix and kind are added here. */
@@ -43,7 +43,9 @@ enum record_trait {
        sessions. */
     RECORD_NEEDS_COPY = 2,
     /* An optional change whose entry replaces the key's newest one if that has the same op: touches. */
-    RECORD_MERGES = 4
+    RECORD_MERGES = 4,
+    /* It never writes: needs no commit, and its preconditions are the handler's (304). */
+    RECORD_READS = 8
 };
 
 struct record_change {
@@ -55,7 +57,8 @@ struct record_change {
         body; /* what was asked, in the rules' own form (the request's JSON); may be empty; journaled */
     char change_id[UUID_SIZE]; /* UUIDv7 */
     int64_t stamp_ms;          /* when it was accepted, by Redis's clock: the time the rules apply it at */
-    struct slice if_match, if_none_match; /* header values; ptr NULL: absent. Judged by the store */
+    /* Header values; ptr NULL: absent. Judged by the store, but for reads and optional changes. */
+    struct slice if_match, if_none_match;
 };
 
 struct record_version {
@@ -106,6 +109,8 @@ struct record_rules {
 /* --- the store --- */
 
 struct record_store;
+struct record_work; /* the store's: outlives the op where the spool is slower than the deadline */
+struct record_list_work;
 
 struct record_store_options {
     struct record_rules rules[JOURNAL_KIND_END]; /* by kind; name NULL: none */
@@ -121,6 +126,7 @@ struct record_store_options {
 };
 
 struct record_store *record_store_create(const struct record_store_options *options); /* NULL: no memory */
+/* After the spool and the loops: what came back late from the one ends on the others. */
 void record_store_destroy(struct record_store **store);
 const struct record_store_options *record_store_options(const struct record_store *store);
 bool record_store_embedded(const struct record_store *store);
@@ -138,16 +144,22 @@ struct slice record_gone_key(const struct record_store *store, unsigned kind, st
                              char out[RECORD_GONE_KEY_MAX]);
 
 /* One loop's access. */
+enum { RECORD_BUCKETS = 64 };
 struct record_port {
     struct record_store *store;
     struct loop *loop;
     struct redis_pool *pool; /* NULL: embedded */
     struct metrics_cell *cell;
+    /* the store's; NULL at first */
+    struct record_work *open[RECORD_BUCKETS]; /* by id */
+    struct record_list_work *open_lists;
 };
+/* Ends what is in flight, each op and list told (OUTCOME_UNKNOWN, SPOOL_UNAVAILABLE), for a loop that no
+ * longer turns: after redis_pool_destroy, before what the ops live in. What the spool still has frees itself
+ * when it comes back. */
+void record_port_close(struct record_port *port);
 
 /* --- changing and reading --- */
-
-struct record_work; /* the store's: outlives the op where the spool is slower than the deadline */
 
 struct record_op {
     /* set by the caller; it and what its slices show live until done. change_id and stamp_ms are set by the
@@ -176,7 +188,7 @@ void record_start(struct record_port *port, struct record_op *op);
 
 /* --- listing --- */
 
-struct record_list_work;
+enum { RECORD_CURSOR_SIZE = ID_LEN_MAX + 8 };
 
 struct record_list {
     /* set by the caller; lives until done */
@@ -192,7 +204,7 @@ struct record_list {
     enum status
         status; /* OK, INVALID_ARGUMENT (cursor), REDIS_UNAVAILABLE, REDIS_REFUSED, SPOOL_UNAVAILABLE */
     const char *detail;
-    char next[64]; /* the next cursor; "": this was the end */
+    char next[RECORD_CURSOR_SIZE]; /* the next cursor; "": this was the end */
     bool partial, local;
     /* the store's */
     struct record_list_work *work;

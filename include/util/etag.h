@@ -15,6 +15,9 @@ void etag_format(uint64_t etag, char out[ETAG_SIZE]);
  * of one key apart. */
 uint64_t etag_of(struct slice value);
 
+/* Whether a header is * or a list of entity tags: at least one, quoted, perhaps with W/ before it. */
+bool etag_list_valid(struct slice list);
+
 /* Whether an If-Match or If-None-Match list names the etag (weakly, as RFC 9110 has it) or is *. `etag`
  * without quotes. */
 bool etag_list_matches(struct slice list, struct slice etag);

@@ -2,6 +2,8 @@
 #include "http/server_internal.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
 
 const struct http_request *exchange_request(const struct exchange *x)
 {
@@ -23,14 +25,27 @@ void exchange_attach(struct exchange *x, void *state, void (*release)(void *stat
     x->state_release = release;
 }
 
+bool exchange_gone(const struct exchange *x)
+{
+    char byte;
+    ssize_t n = recv(x->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+void exchange_on_sent(struct exchange *x, void (*fn)(void *arg, bool sent), void *arg)
+{
+    assert(!x->sent);
+    x->sent = fn;
+    x->sent_arg = arg;
+}
+
 bool exchange_hold(struct exchange *x, size_t bytes)
 {
-    assert(!x->held);
     if (!server_inflight_take(x->server, bytes)) {
         server_bound_hit(x->server, HTTP_BOUND_INFLIGHT_BYTES);
         return false;
     }
-    x->held = bytes;
+    x->held += bytes;
     return true;
 }
 

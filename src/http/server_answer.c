@@ -97,7 +97,10 @@ void server_answer(struct exchange *x, const struct answer *a)
 {
     struct server *s = x->server;
     size_t len = a->body.bytes.len;
-    if (len > 0 && a->body.release && !a->uncounted && !server_inflight_take(s, len)) {
+    bool counted = len > 0 && a->body.release && !a->uncounted;
+    if (counted && a->body.owed) {
+        server_inflight_force(s, len);
+    } else if (counted && !server_inflight_take(s, len)) {
         a->body.release(a->body.arg);
         server_bound_hit(s, HTTP_BOUND_INFLIGHT_BYTES);
         s->keep.tag = NULL;

@@ -27,6 +27,16 @@ bool server_inflight_take(struct server *s, size_t bytes)
     return true;
 }
 
+void server_inflight_force(struct server *s, size_t bytes)
+{
+    size_t spare = s->inflight_reserved - s->inflight_used;
+    if (bytes > spare) {
+        atomic_fetch_add_explicit(&s->options.shared->inflight_bytes, bytes - spare, memory_order_relaxed);
+        s->inflight_reserved += bytes - spare;
+    }
+    s->inflight_used += bytes;
+}
+
 static void give_back(struct server *s, size_t bytes)
 {
     s->inflight_reserved -= bytes;

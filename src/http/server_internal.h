@@ -57,6 +57,8 @@ struct exchange {
     size_t held; /* exchange_hold */
     void *state; /* exchange_attach */
     void (*state_release)(void *state);
+    void (*sent)(void *arg, bool sent); /* exchange_on_sent */
+    void *sent_arg;
 
     struct MHD_Response *response;
     bool response_borrowed; /* belongs to a kept slot */
@@ -122,6 +124,7 @@ struct server {
     enum http_peer adopting;
     bool run_wanted; /* something was resumed or adopted since MHD_run */
     bool draining;
+    bool ending; /* no handler is called any more: what they need is gone */
     _Atomic unsigned connection_count, exchange_count;
 
     /* The last Host that was found well-formed and allowed: clients repeat theirs. */
@@ -175,6 +178,7 @@ void server_held_free(struct server *s);
 
 /* server_inflight.c: bytes of bodies. Takes or refuses; the shared count is touched a chunk at a time. */
 bool server_inflight_take(struct server *s, size_t bytes);
+void server_inflight_force(struct server *s, size_t bytes); /* takes, also beyond the bound */
 void server_inflight_give(struct server *s, size_t bytes);
 void server_inflight_settle(struct server *s); /* gives back what is reserved but not used */
 

@@ -474,14 +474,18 @@ static void close_left(uv_handle_t *handle, void *arg)
     uv_close(handle, block ? on_io_closed : NULL);
 }
 
+void loop_flush(struct loop *loop)
+{
+    while (loop->post_head)
+        on_async(&loop->async);
+}
+
 void loop_destroy(struct loop **loop_ptr)
 {
     struct loop *loop = *loop_ptr;
     if (!loop) return;
     *loop_ptr = NULL;
-    while (loop->post_head)
-        on_async(
-            &loop->async); /* what was posted last still runs, and what that posts: a post may own memory */
+    loop_flush(loop); /* a post may own memory */
     for (size_t i = 0; i < HOOKS_MAX; i++)
         free(loop->hooks[i]);
     uv_walk(&loop->uv, close_left, NULL);

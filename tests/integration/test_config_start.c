@@ -19,6 +19,8 @@ static struct run run(const char *const *args, const char *const *env)
     char binary[TEST_PATH_MAX];
     char out[TEST_PATH_MAX];
     char err[TEST_PATH_MAX];
+    char path[TEST_PATH_MAX];
+    char spool[TEST_PATH_MAX + 32];
     char name[32];
     const char *argv[8] = {daemon_binary(binary)};
     for (size_t i = 0; args && args[i]; i++)
@@ -26,7 +28,9 @@ static struct run run(const char *const *args, const char *const *env)
     serial++;
     scratch_path(out, FORMAT(name, "out-%d.txt", serial));
     scratch_path(err, FORMAT(name, "err-%d.txt", serial));
-    const char **environment = daemon_environment(NULL, env);
+    scratch_path(path, FORMAT(name, "spool-%d.db", serial));
+    const char *first[] = {FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", path), NULL};
+    const char **environment = daemon_environment(first, env);
     struct run r = {.status = process_run(argv, environment, 10000, out, err)};
     free(environment);
     r.out = file_read(out, NULL);

@@ -12,11 +12,6 @@ static void open_stage(int backend)
     s = stage_open((enum backend)backend, NULL);
 }
 
-static const char *backend_name(void)
-{
-    return s.backend == BACKEND_REDIS ? "redis" : "local";
-}
-
 static const char *path_of(char out[512], const char *key)
 {
     return format(out, 512, "/cache/%s", key);
@@ -37,7 +32,7 @@ START_TEST(post_stores_under_the_hash_of_the_input)
     ck_assert_uint_eq(strlen(expires), 24); /* RFC 3339 with three fractional digits */
     ck_assert(expires[10] == 'T' && expires[19] == '.' && expires[23] == 'Z');
     ck_assert_str_eq(http_header(s.h, "Location"), path_of(path, key));
-    expect_header(s.h, "Phoenix-Backend", backend_name());
+    expect_header(s.h, "Phoenix-Backend", stage_backend_name(&s));
     expect_header(s.h, "Content-Type", "application/json");
     EXPECT_STATUS(http_get(s.h, path), 200);
     stage_close(&s);
@@ -64,7 +59,7 @@ START_TEST(put_creates_replaces_and_honours_if_none_match)
     open_stage(_i);
     EXPECT_STATUS(http_send(s.h, "PUT", "/cache/a.b_c:d@e-F", "{\"response\":1}"), 201);
     EXPECT_STATUS(http_send(s.h, "PUT", "/cache/a.b_c:d@e-F", "{\"response\":2}"), 200);
-    expect_header(s.h, "Phoenix-Backend", backend_name());
+    expect_header(s.h, "Phoenix-Backend", stage_backend_name(&s));
     const char *create = "{\"response\":3}";
     const struct http_answer *a =
         http_request(s.h, "PUT", "/cache/a.b_c:d@e-F", "If-None-Match: *", create, strlen(create));
@@ -84,7 +79,7 @@ START_TEST(delete_says_204_whether_it_was_there_or_not)
     const struct http_answer *a = http_send(s.h, "DELETE", "/cache/k", NULL);
     EXPECT_STATUS(a, 204);
     ck_assert_uint_eq(a->len, 0);
-    expect_header(s.h, "Phoenix-Backend", backend_name());
+    expect_header(s.h, "Phoenix-Backend", stage_backend_name(&s));
     expect_problem(s.h, http_get(s.h, "/cache/k"), 404, "not_found");
     EXPECT_STATUS(http_send(s.h, "PUT", "/cache/k", "{\"response\":2}"), 201);
     EXPECT_STATUS(http_get(s.h, "/cache/k"), 200);

@@ -18,6 +18,7 @@ struct daemon {
     int port, admin_port;
     char log[TEST_PATH_MAX];
     char socket[TEST_PATH_MAX];
+    char spool[TEST_PATH_MAX];
 };
 
 static const char *const inherited[] = {
@@ -79,9 +80,11 @@ static void spawn(struct daemon *d, const struct daemon_options *o)
     char admin[64];
     char url[TEST_PATH_MAX + 32];
     char socket[TEST_PATH_MAX + 32];
+    char spool[TEST_PATH_MAX + 32];
     const char *first[] = {FORMAT(listen, "PHOENIX_HTTP_LISTEN=127.0.0.1:%d", d->port),
                            FORMAT(admin, "PHOENIX_ADMIN_LISTEN=127.0.0.1:%d", d->admin_port),
                            FORMAT(url, "PHOENIX_REDIS_URL=%s", o->redis_url ? o->redis_url : "embedded:"),
+                           FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", d->spool),
                            o->unix_socket ? FORMAT(socket, "PHOENIX_HTTP_UNIX_SOCKET=%s", d->socket) : NULL,
                            NULL};
     const char **environment = daemon_environment(first, o->env);
@@ -103,6 +106,7 @@ struct daemon *daemon_start(const struct daemon_options *options)
     serial++;
     scratch_path(d->log, FORMAT(name, "daemon-%d.log", serial));
     scratch_path(d->socket, FORMAT(name, "daemon-%d.sock", serial));
+    scratch_path(d->spool, FORMAT(name, "daemon-%d.db", serial));
     d->port = port_reserve();
     d->admin_port = port_reserve();
     spawn(d, &o);
@@ -166,6 +170,11 @@ int daemon_admin_port(const struct daemon *d)
 const char *daemon_socket(const struct daemon *d)
 {
     return d->socket;
+}
+
+const char *daemon_spool(const struct daemon *d)
+{
+    return d->spool;
 }
 
 struct http_client *daemon_client(const struct daemon *d)

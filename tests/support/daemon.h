@@ -1,5 +1,5 @@
-/* daemon: build/phoenix-cached as a test sees it: a process, two ports, a log file. Start and stop belong to
- * the test's main thread. */
+/* daemon: build/phoenix-cached as a test sees it: a process, two ports, a spool file, a log file. Start and
+ * stop belong to the test's main thread. */
 #ifndef TESTS_SUPPORT_DAEMON_H
 #define TESTS_SUPPORT_DAEMON_H
 
@@ -12,7 +12,7 @@ struct daemon;
 struct daemon_options {
     const char *redis_url; /* NULL: embedded */
     const char *const
-        *env; /* more "NAME=value", ended by NULL; a later one of a name wins over the ports too */
+        *env; /* more "NAME=value", ended by NULL; a later one of a name wins over ports and spool too */
     const char *const *args; /* ended by NULL */
     bool unix_socket;        /* also serves on daemon_socket */
     bool no_wait;            /* returns before /readyz says 200 */
@@ -27,6 +27,7 @@ pid_t daemon_pid(const struct daemon *d);
 int daemon_port(const struct daemon *d);
 int daemon_admin_port(const struct daemon *d);
 const char *daemon_socket(const struct daemon *d);
+const char *daemon_spool(const struct daemon *d); /* where its file is unless PHOENIX_SPOOL_PATH was given */
 
 void daemon_signal(struct daemon *d, int signum);
 /* Waits for its end; the exit code. For daemons that were told to end. */

@@ -34,6 +34,11 @@ void stage_close(struct stage *s)
     redis_server_stop(&s->redis);
 }
 
+const char *stage_backend_name(const struct stage *s)
+{
+    return s->backend == BACKEND_REDIS ? "redis" : "local";
+}
+
 /* --- hashes --- */
 
 static const char *hex(char out[KEY_SIZE], const unsigned char digest[32])

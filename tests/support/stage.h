@@ -23,6 +23,8 @@ struct stage stage_open(enum backend backend, const char *const *env);
 /* The same with a Redis that loses nothing when killed. */
 struct stage stage_open_durable(const char *const *env);
 void stage_close(struct stage *s);
+/* What Phoenix-Backend says while all is well. */
+const char *stage_backend_name(const struct stage *s);
 
 enum { KEY_SIZE = 65 };
 /* SHA-256 as lower-case hex, by libcrypto. */

@@ -4,9 +4,12 @@
  *
  *     submit → queue → [BEGIN, run each, COMMIT] → post → done, on the submitter's loop
  *
- * A transaction that fails is rolled back and its writes fail, each told; then, the disk being full, one
- * group a second is tried until there is room; after a failed fsync none until the process is restarted.
- * Reads run after the group's commit, outside of a failure's reach. Operations of one loop run in order. */
+ * A transaction that fails is rolled back. For want of room, each of its writes is tried once more alone (a
+ * huge one does not sink the others); those that fail again are told, and then one group a second is tried
+ * until there is room. After a failed fsync nothing is written until the process is restarted: what was not
+ * acknowledged then may or may not be in the file. Reads run after the group's commit, outside of a failure's
+ * reach, so a read may see writes that were submitted behind it. Apart from that operations run in the order
+ * in which they were submitted, and so do their dones on each loop. */
 #ifndef PHOENIX_ENGINE_LOCAL_SPOOL_H
 #define PHOENIX_ENGINE_LOCAL_SPOOL_H
 
@@ -20,6 +23,7 @@ struct spool;
 struct spool_op {
     /* set by the caller; the op and what arg points to live until done */
     bool reads; /* `run` changes nothing */
+    bool frees; /* it only removes rows: it goes through while there is no room for others */
     /* On the spool's thread. Returns DB_OK or DB_ABSENT when it did what it should; else the transaction
      * fails. It may run again after a rollback (each op of a failed group is tried once more in a transaction
      * of its own), so it must set its results from scratch. */
@@ -28,7 +32,7 @@ struct spool_op {
     void *arg;
     struct loop *loop;
     /* valid in done */
-    bool committed; /* reads: was run */
+    bool committed; /* reads: was run and did not fail */
     /* the spool's */
     struct spool_op *next;
 };
@@ -36,6 +40,9 @@ struct spool_op {
 struct spool_options {
     struct db_options db;
     unsigned queue_max; /* operations that wait; beyond it submit refuses */
+    /* Between groups, at most once in this time, up to 100 expired records are removed; at once again while
+     * there are more. 0: never. */
+    int64_t sweep_every_ms;
     const struct clock *clock;
     struct log *log;
     struct metrics *metrics;

@@ -10,7 +10,16 @@ struct redis_script {
     char sha[SHA1_HEX_SIZE];
 };
 
-enum redis_script_id { REDIS_SCRIPT_STRING_WRITE, REDIS_SCRIPT_COUNT };
+enum redis_script_id {
+    REDIS_SCRIPT_STRING_WRITE,
+    REDIS_SCRIPT_LOCK_ACQUIRE,
+    REDIS_SCRIPT_LOCK_RENEW,
+    REDIS_SCRIPT_LOCK_RELEASE,
+    REDIS_SCRIPT_LOCK_GET,
+    REDIS_SCRIPT_RECORD_READ,
+    REDIS_SCRIPT_RECORD_WRITE,
+    REDIS_SCRIPT_COUNT
+};
 
 /* Once, before threads. False when libcrypto fails. */
 bool redis_scripts_init(void);

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RETRY_AFTER_MS = 1000 };
-
 struct read_op {
     struct cache_read read;
     struct exchange *x;
@@ -28,11 +26,6 @@ struct write_op {
     char key[ID_LEN_MAX];
 };
 
-static const char *backend_of(bool local)
-{
-    return local ? "local" : "redis";
-}
-
 /* --- answering a read --- */
 
 static void answer_miss(struct exchange *x, const struct cache_result *result, const char *detail)
@@ -40,7 +33,7 @@ static void answer_miss(struct exchange *x, const struct cache_result *result, c
     const struct http_field fields[] = {{"Cache-Status", result->unavailable
                                                              ? "phoenix-cached; fwd=miss; detail=unavailable"
                                                              : "phoenix-cached; fwd=miss"},
-                                        {"Phoenix-Backend", backend_of(result->local)}};
+                                        {"Phoenix-Backend", handler_backend(result->local)}};
     exchange_problem(x, result->status, detail, -1, fields, 2);
 }
 
@@ -100,7 +93,7 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
     if (f->has_ttl) at = put_number(put_text(at, "; ttl="), f->left_s);
     put_text(put_text(at, "; detail="), cache_source_names[result->source]);
     struct http_field fields[5] = {
-        {"ETag", etag}, {"Cache-Status", status}, {"Phoenix-Backend", backend_of(result->local)}};
+        {"ETag", etag}, {"Cache-Status", status}, {"Phoenix-Backend", handler_backend(result->local)}};
     size_t count = 3;
     if (f->has_age) {
         put_number(age, f->age_s);
@@ -119,7 +112,8 @@ static void answer_hit(struct house *house, struct exchange *x, struct cache_res
         lru_release(result->entry);
         return;
     }
-    struct http_body body = {lru_entry_value(result->entry), release_entry, result->entry};
+    struct http_body body = {
+        .bytes = lru_entry_value(result->entry), .release = release_entry, .arg = result->entry};
     if (result->source == CACHE_NEAR && f->has_age && body.bytes.len <= HTTP_KEEP_BYTES_MAX)
         exchange_keep(x, result->entry, 0,
                       loop_now_us(house->cache->loop) + (1000 - f->age_ms % 1000) * 1000);
@@ -193,7 +187,7 @@ static void get_key(struct house *house, struct exchange *x, struct slice key)
     }
     struct read_op *op = malloc(sizeof *op);
     if (!op) {
-        exchange_problem(x, STATUS_OVERLOADED, "out of memory", RETRY_AFTER_MS, NULL, 0);
+        handler_no_memory(x);
         return;
     }
     op->x = x;
@@ -219,22 +213,12 @@ static void get_input(struct house *house, struct exchange *x, struct slice inpu
 
 static void get_by_query(struct house *house, struct exchange *x)
 {
-    struct slice query = exchange_request(x)->query, name, value, found = SLICE_NONE;
-    while (uri_query_next(&query, &name, &value)) {
-        if (!slice_equal_text(name, "input") || found.ptr) {
-            char detail[128];
-            snprintf(detail, sizeof detail,
-                     found.ptr ? "query member %.*s is given twice" : "unknown query member %.*s",
-                     (int)(name.len < 64 ? name.len : 64), name.len ? name.ptr : "");
-            handler_problem(x, STATUS_INVALID_ARGUMENT, detail);
-            return;
-        }
-        found = value.ptr ? value : SLICE_LITERAL("");
-    }
+    struct handler_query member = {.name = "input"};
+    if (!handler_read_query(x, &member, 1)) return;
     struct buf input = {0};
-    if (!found.ptr)
+    if (!member.value.ptr)
         handler_problem(x, STATUS_INVALID_ARGUMENT, "query member input is missing");
-    else if (!uri_decode(found, true, &input))
+    else if (!uri_decode(member.value, true, &input))
         handler_problem(x, STATUS_INVALID_ARGUMENT, "query member input has a broken %-escape");
     else if (!json_utf8_valid(buf_slice(&input)))
         handler_problem(x, STATUS_INVALID_ARGUMENT, "query member input is not UTF-8");
@@ -293,7 +277,8 @@ static void answer_stored(struct write_op *op)
     int len = snprintf(body, sizeof body, "{\"key\":\"%.*s\",\"expires_at\":\"%s\"}", (int)w->key.len,
                        w->key.ptr, expires);
     const struct http_body copied = {.bytes = {body, (size_t)len}};
-    const struct http_field fields[] = {{"Location", location}, {"Phoenix-Backend", backend_of(w->local)}};
+    const struct http_field fields[] = {{"Location", location},
+                                        {"Phoenix-Backend", handler_backend(w->local)}};
     exchange_reply(op->x, w->replaced ? 200 : 201, "application/json", &copied, fields, 2);
 }
 
@@ -320,14 +305,14 @@ static const char *why_not_written(const struct cache_write *w)
 static void on_written(struct cache_write *w)
 {
     struct write_op *op = w->arg;
-    const struct http_field backend = {"Phoenix-Backend", backend_of(w->local)};
+    const struct http_field backend = {"Phoenix-Backend", handler_backend(w->local)};
     if (w->status == STATUS_OK && w->kind == CACHE_DELETE)
         exchange_reply(op->x, 204, NULL, NULL, &backend, 1);
     else if (w->status == STATUS_OK)
         answer_stored(op);
     else
         exchange_problem(op->x, w->status, why_not_written(w),
-                         status_http(w->status) == 503 ? RETRY_AFTER_MS : -1, &backend, 1);
+                         status_http(w->status) == 503 ? HANDLER_RETRY_AFTER_MS : -1, &backend, 1);
 }
 
 static struct write_op *new_write(struct house *house, struct exchange *x, enum cache_write_kind kind,
@@ -335,7 +320,7 @@ static struct write_op *new_write(struct house *house, struct exchange *x, enum 
 {
     struct write_op *op = calloc(1, sizeof *op);
     if (!op) {
-        exchange_problem(x, STATUS_OVERLOADED, "out of memory", RETRY_AFTER_MS, NULL, 0);
+        handler_no_memory(x);
         return NULL;
     }
     op->x = x;
@@ -376,11 +361,7 @@ static void store(struct house *house, struct exchange *x, struct slice key,
     size_t size = document->response.len + document->metadata.len + 512;
     /* The value, what hiredis copies of it, and the table's copy all live beside the body until Redis has
      * answered. */
-    if (!exchange_hold(x, 2 * size)) {
-        exchange_problem(x, STATUS_OVERLOADED, "too many bytes in flight (http.inflight_bytes_max)",
-                         RETRY_AFTER_MS, NULL, 0);
-        return;
-    }
+    if (!handler_hold(x, 2 * size)) return;
     struct write_op *op = new_write(house, x, kind, key);
     if (!op) return;
     buf_reserve(&op->value, size);
@@ -389,7 +370,7 @@ static void store(struct house *house, struct exchange *x, struct slice key,
     op->write.value = buf_slice(&op->value);
     op->write.ttl_ms = document->ttl_s * 1000;
     if (op->value.failed)
-        exchange_problem(x, STATUS_OVERLOADED, "out of memory", RETRY_AFTER_MS, NULL, 0);
+        handler_no_memory(x);
     else
         cache_write_start(house->cache, &op->write);
 }

@@ -4,19 +4,89 @@
 #include "util/uri.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+const char *handler_backend(bool local)
+{
+    return local ? "local" : "redis";
+}
 
 void handler_problem(struct exchange *x, enum status status, const char *detail)
 {
     exchange_problem(x, status, detail, -1, NULL, 0);
 }
 
-bool handler_no_query(struct exchange *x)
+void handler_busy(struct exchange *x, enum status status, const char *detail)
 {
-    struct slice query = exchange_request(x)->query, name, value;
-    if (!uri_query_next(&query, &name, &value)) return true;
+    exchange_problem(x, status, detail, HANDLER_RETRY_AFTER_MS, NULL, 0);
+}
+
+void handler_no_memory(struct exchange *x)
+{
+    handler_busy(x, STATUS_OVERLOADED, "out of memory");
+}
+
+bool handler_hold(struct exchange *x, size_t bytes)
+{
+    if (exchange_hold(x, bytes)) return true;
+    handler_busy(x, STATUS_OVERLOADED, "too many bytes in flight (http.inflight_bytes_max)");
+    return false;
+}
+
+/* --- the query --- */
+
+static bool refuse_member(struct exchange *x, const char *what, struct slice name)
+{
     char detail[128];
-    snprintf(detail, sizeof detail, "unknown query member %.*s", (int)(name.len < 64 ? name.len : 64),
-             name.len ? name.ptr : "");
+    (void)snprintf(detail, sizeof detail, what, (int)(name.len < 64 ? name.len : 64),
+                   name.len ? name.ptr : "");
     handler_problem(x, STATUS_INVALID_ARGUMENT, detail);
     return false;
+}
+
+bool handler_read_query(struct exchange *x, struct handler_query *members, size_t count)
+{
+    struct slice query = exchange_request(x)->query, name, value;
+    for (size_t i = 0; i < count; i++)
+        members[i].value = SLICE_NONE;
+    while (uri_query_next(&query, &name, &value)) {
+        size_t i = 0;
+        while (i < count && !slice_equal_text(name, members[i].name))
+            i++;
+        if (i == count) return refuse_member(x, "unknown query member %.*s", name);
+        if (members[i].value.ptr) return refuse_member(x, "query member %.*s is given twice", name);
+        members[i].value = value.ptr ? value : SLICE_LITERAL("");
+    }
+    return true;
+}
+
+bool handler_no_query(struct exchange *x)
+{
+    return handler_read_query(x, NULL, 0);
+}
+
+bool handler_query_bool(struct exchange *x, const struct handler_query *member, bool otherwise,
+                        bool *out_value)
+{
+    if (member->value.ptr && !slice_equal_text(member->value, "true") &&
+        !slice_equal_text(member->value, "false"))
+        return refuse_member(x, "query member %.*s is neither true nor false", slice_of(member->name));
+    *out_value = member->value.ptr ? slice_equal_text(member->value, "true") : otherwise;
+    return true;
+}
+
+/* --- answering --- */
+
+void handler_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed,
+                        const struct http_field *fields, size_t field_count)
+{
+    if (body->failed) {
+        buf_deinit(body);
+        handler_no_memory(x);
+        return;
+    }
+    const struct http_body referenced = {
+        .bytes = buf_slice(body), .release = free, .arg = body->ptr, .owed = owed};
+    *body = (struct buf){0};
+    exchange_reply(x, http_status, "application/json", &referenced, fields, field_count);
 }

@@ -63,8 +63,13 @@ static void put_readiness(struct house_shared *shared, struct json_node *root)
         enum breaker_state state = breaker_state(redis_node_breaker(shared->node));
         json_node_set_string(node, "circuit", slice_of(breaker_state_names[state]));
     }
-    json_node_set_int(root, "journal", (int64_t)stats.pending_entries);
+    /* What Redis has still to learn, from memory and from the file. */
+    json_node_set_int(root, "journal",
+                      (int64_t)(stats.pending_entries + unsettled_entries(shared->unsettled)));
     struct json_node *warnings = json_node_add_array(root, "warnings");
+    enum spool_health health = spool_health(shared->spool);
+    if (health == SPOOL_FULL) json_array_add_string(warnings, SLICE_LITERAL("spool full"));
+    if (health == SPOOL_BROKEN) json_array_add_string(warnings, SLICE_LITERAL("spool broken"));
     if (!shared->node)
         json_array_add_string(warnings,
                               SLICE_LITERAL("embedded mode: nothing is shared with other instances"));
@@ -77,6 +82,25 @@ void handle_readyz(void *arg, struct exchange *x)
     struct json_doc *doc = json_doc_create();
     if (doc) put_readiness(shared, json_doc_root(doc));
     reply_doc(x, ready ? 200 : 503, doc);
+}
+
+static void put_spool(struct house_shared *shared, struct json_node *root)
+{
+    static const char *const HEALTH[] = {
+        [SPOOL_GOOD] = "good", [SPOOL_FULL] = "full", [SPOOL_BROKEN] = "broken"};
+    struct spool_stats stats;
+    char oldest[RFC3339_SIZE];
+    int64_t oldest_ms = atomic_load(&shared->journal.oldest_ms);
+    struct json_node *spool = json_node_add_object(root, "spool");
+    spool_stats(shared->spool, &stats);
+    json_node_set_string(spool, "health", slice_of(HEALTH[spool_health(shared->spool)]));
+    json_node_set_int(spool, "entries", (int64_t)unsettled_entries(shared->unsettled));
+    if (oldest_ms) rfc3339_format(oldest_ms, oldest);
+    json_node_set_string(spool, "oldest", oldest_ms ? slice_of(oldest) : SLICE_NONE);
+    json_node_set_int(spool, "set_aside", atomic_load(&shared->journal.set_aside));
+    json_node_set_int(spool, "bytes", stats.bytes);
+    json_node_set_int(spool, "groups", (int64_t)stats.groups);
+    json_node_set_int(spool, "operations", (int64_t)stats.operations);
 }
 
 void handle_status(void *arg, struct exchange *x)
@@ -98,6 +122,7 @@ void handle_status(void *arg, struct exchange *x)
         json_node_set_int(table, "pending_entries", (int64_t)stats.pending_entries);
         json_node_set_int(table, "pending_bytes", (int64_t)stats.pending_bytes);
         json_node_set_bool(table, "near_live", atomic_load(&shared->near_live));
+        put_spool(shared, root);
         struct json_node *reads = json_node_add_object(root, "cache_reads");
         for (unsigned i = 0; i < CACHE_SOURCE_COUNT; i++)
             json_node_set_int(reads, cache_source_names[i],
@@ -126,6 +151,8 @@ static void collect(struct house_shared *shared)
     unsigned pooled = 0;
     for (unsigned i = 0; i < shared->loop_count; i++)
         pooled += shared->pools[i] ? redis_pool_ready(shared->pools[i]) : 0;
+    int64_t oldest_ms = atomic_load(&shared->journal.oldest_ms);
+    int64_t waited_ms = oldest_ms ? cache_store_wall_ms(shared->cache) - oldest_ms : 0;
     const struct {
         enum metric id;
         double value;
@@ -133,6 +160,9 @@ static void collect(struct house_shared *shared)
                   {METRIC_LRU_ENTRIES, (double)stats.entries},
                   {METRIC_PENDING_ENTRIES, (double)stats.pending_entries},
                   {METRIC_PENDING_BYTES, (double)stats.pending_bytes},
+                  {METRIC_JOURNAL_ENTRIES, (double)unsettled_entries(shared->unsettled)},
+                  {METRIC_JOURNAL_OLDEST, waited_ms > 0 ? (double)waited_ms / 1000 : 0},
+                  {METRIC_JOURNAL_SET_ASIDE, (double)atomic_load(&shared->journal.set_aside)},
                   {METRIC_NEAR_LIVE, atomic_load(&shared->near_live) ? 1 : 0},
                   {METRIC_REDIS_CONNECTIONS, pooled},
                   {METRIC_HTTP_CONNECTIONS, (double)atomic_load(&shared->http.connections)},

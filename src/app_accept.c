@@ -1,0 +1,82 @@
+/* app_accept: listeners, and the worker that each connection goes to. Control thread. */
+#include "app_private.h"
+
+#include "http/routes.h"
+
+#include <stdlib.h>
+
+enum { ADMIN_CONNECTIONS_MAX = 64 };
+
+struct handover {
+    struct app *app;
+    struct server *server;
+    int fd;
+    enum http_peer peer;
+};
+
+static void adopt(void *arg)
+{
+    struct handover *h = arg;
+    server_adopt(h->server, h->fd, h->peer);
+    atomic_fetch_sub(&h->app->on_the_way, 1);
+    free(h);
+}
+
+static void hand_over(struct app *app, int fd, enum http_peer peer)
+{
+    struct http_shared *http = &app->shared.http;
+    if (atomic_load(&http->connections) + atomic_load(&app->on_the_way) >= http->limits.connections_max) {
+        metrics_count(app->admin_house.cell, METRIC_BOUND_HIT, HTTP_BOUND_CONNECTIONS, 0, 1);
+        server_refuse(fd);
+        return;
+    }
+    struct worker *least = &app->workers[0];
+    for (unsigned i = 1; i < app->worker_count; i++)
+        if (server_connections(app->workers[i].server) < server_connections(least->server))
+            least = &app->workers[i];
+    struct handover *h = malloc(sizeof *h);
+    if (!h) {
+        server_refuse(fd);
+        return;
+    }
+    *h = (struct handover){app, least->server, fd, peer};
+    atomic_fetch_add(&app->on_the_way, 1);
+    if (!loop_post(least->loop, adopt, h)) {
+        atomic_fetch_sub(&app->on_the_way, 1);
+        free(h);
+        server_refuse(fd);
+    }
+}
+
+static void on_api_connection(void *arg, int fd)
+{
+    hand_over(arg, fd, HTTP_PEER_TCP);
+}
+
+static void on_unix_connection(void *arg, int fd)
+{
+    hand_over(arg, fd, HTTP_PEER_UNIX);
+}
+
+static void on_admin_connection(void *arg, int fd)
+{
+    struct app *app = arg;
+    if (server_connections(app->admin) < ADMIN_CONNECTIONS_MAX)
+        server_adopt(app->admin, fd, HTTP_PEER_TCP);
+    else
+        server_refuse(fd);
+}
+
+bool app_open_listeners(struct app *app, char *error, size_t size)
+{
+    const struct config *c = app->config;
+    if (c->http_listen[0] && !(app->api_listener = listener_open_tcp(app->loop, c->http_listen,
+                                                                     on_api_connection, app, error, size)))
+        return false;
+    if (c->http_unix_socket[0] &&
+        !(app->unix_listener =
+              listener_open_unix(app->loop, c->http_unix_socket, on_unix_connection, app, error, size)))
+        return false;
+    return !c->admin_listen[0] || (app->admin_listener = listener_open_tcp(
+                                       app->loop, c->admin_listen, on_admin_connection, app, error, size));
+}

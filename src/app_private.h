@@ -1,0 +1,78 @@
+/* app_private: what the app's files share: who owns what. The control loop is the main thread's: listeners,
+ * signals, admin server, probe, tracking, replay. Each worker is a thread with a loop, a server and a pool.
+ * What they share (house_shared) is complete before the first thread starts. */
+#ifndef PHOENIX_SRC_APP_PRIVATE_H
+#define PHOENIX_SRC_APP_PRIVATE_H
+
+#include "app_listener.h"
+#include "app_state.h"
+#include "config/config.h"
+#include "engine/redis/probe.h"
+#include "engine/redis/tracking.h"
+#include "http/house.h"
+#include "state/cache_replay.h"
+#include "state/record_replay.h"
+
+struct worker {
+    struct app *app;
+    pthread_t thread;
+    bool running;
+    struct loop *loop;
+    struct server *server;
+    struct redis_pool *pool;
+    struct cache_port port;
+    struct record_port records;
+    struct lock_port *locks;
+    struct house house;
+};
+
+struct app {
+    struct config *config;
+    const char *config_path;
+    struct house_shared shared;
+    struct redis_url url;
+    struct app_state state;
+    struct loop *loop;
+    struct worker workers[LOOPS_MAX - 1];
+    unsigned worker_count;
+    struct house admin_house;
+    struct server *admin;
+    struct listener *api_listener, *unix_listener, *admin_listener;
+    struct redis_probe *probe;
+    struct redis_tracking *tracking;
+    struct redis_pool *replay_pool;
+    struct cache_port replay_port;
+    struct cache_replay *replay;
+    struct record_port record_replay_port; /* the journal's hand-back shares the pool */
+    struct lock_port *replay_locks;        /* likewise */
+    struct record_replay *record_replay;
+    struct loop_signal *signals[3];
+    struct loop_timer drain_timer;
+    _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */
+    int64_t drain_until_us;
+    bool draining;
+};
+
+/* --- app_build.c --- */
+
+enum log_level app_log_level(const struct config *c);
+/* What all loops share; then the workers (not running yet), and what the control loop has to itself. */
+bool app_build(struct app *app, char *error, size_t size);
+bool app_start_workers(struct app *app);
+
+/* --- app_handback.c --- */
+
+bool app_build_handback(struct app *app, struct metrics_cell *cell);
+
+/* --- app_accept.c --- */
+
+bool app_open_listeners(struct app *app, char *error, size_t size);
+
+/* --- app_stop.c --- */
+
+/* SIGTERM, SIGINT: begins to drain; the control loop stops when that is done, or its time is over. */
+void app_on_stop(void *app);
+/* Also of an app that is half built. */
+void app_destroy(struct app *app);
+
+#endif

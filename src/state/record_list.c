@@ -1,0 +1,417 @@
+/* record_list: pages of a kind's live values.
+ *
+ *   redis     SCAN until about `limit` keys are found or SCANS_MAX rounds are over, then their values, a few
+ *             calls in flight at a time; what is no JSON object, too large or gone meanwhile is left out.
+ *             Cursor "r<SCAN's>".
+ *   local     an index walk on the spool's thread, collected there, at most COLLECTED_MAX bytes, and told on
+ *             the loop: the records (embedded), or what the journal has (circuit open; partial). Cursor
+ *             "l<last id>".
+ *
+ * A list that its deadline ended leaves its work to the spool, as a record's does. */
+#include "record_private.h"
+
+#include "cache_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SCANS_MAX = 32,
+    COUNT_MIN = 10,
+    READERS = 32,
+    COLLECTED_MAX = 4 << 20,
+    PREFIX_MAX = 64,
+    PATTERN_MAX = 2 * PREFIX_MAX + 32
+};
+
+struct reader {
+    struct record_list_work *work;
+    struct redis_call call;
+    struct redis_command commands[2];
+    struct slice id;
+    char key_bytes[RECORD_KEY_MAX];
+};
+
+struct record_list_work {
+    struct record_store *store;
+    struct record_port *port; /* while list is not NULL */
+    struct record_list *list; /* NULL: answered */
+    struct record_list_work *next, **prev;
+    struct loop_timer timer;
+    unsigned kind, limit;
+
+    /* redis */
+    struct redis_call call;
+    struct redis_command command;
+    uint64_t cursor;
+    unsigned scans;
+    char cursor_text[24], count[24], value_max[24], pattern[PATTERN_MAX];
+    size_t key_prefix_len;
+    struct buf ids; /* a length byte and the id, … (ids have at most 256 bytes: length - 1) */
+    size_t next_id;
+    unsigned found, busy;
+    enum status failed;
+    struct reader *readers;
+
+    /* spool */
+    struct spool_op spool_op;
+    bool posted, cut;
+    char after[ID_LEN_MAX], last[ID_LEN_MAX];
+    size_t after_len, last_len;
+    unsigned visited;
+    int64_t now_ms;
+    struct buf rows;
+};
+
+/* --- ends --- */
+
+static void work_free(struct record_list_work *w)
+{
+    buf_deinit(&w->ids);
+    buf_deinit(&w->rows);
+    free(w->readers);
+    free(w);
+}
+
+static void finish(struct record_list_work *w, enum status status, const char *detail)
+{
+    struct record_list *list = w->list;
+    loop_timer_stop(&w->timer);
+    *w->prev = w->next;
+    if (w->next) w->next->prev = w->prev;
+    w->list = NULL;
+    list->work = NULL;
+    list->status = status;
+    list->detail = detail;
+    if (status != STATUS_OK) list->next[0] = 0;
+    list->done(list);
+    if (!w->posted) work_free(w);
+}
+
+/* --- redis --- */
+
+static void start_local(struct record_list_work *w);
+static void scan(struct record_list_work *w);
+static void read_values(struct record_list_work *w);
+
+static void fail(struct record_list_work *w, const struct redis_call *call)
+{
+    if (call->outcome == REDIS_CALL_REFUSED)
+        finish(w, STATUS_REDIS_REFUSED, call->error);
+    else
+        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis did not answer");
+}
+
+static void end_of_values(struct record_list_work *w)
+{
+    if (w->failed != STATUS_OK) {
+        finish(w, w->failed, "Redis did not give the values that it listed");
+        return;
+    }
+    if (w->cursor) snprintf(w->list->next, sizeof w->list->next, "r%llu", (unsigned long long)w->cursor);
+    finish(w, STATUS_OK, "");
+}
+
+static void on_value(struct redis_call *call)
+{
+    static const int64_t PTTL_MAX = INT64_MAX / 4;
+    struct reader *r = call->arg;
+    struct record_list_work *w = r->work;
+    w->busy--;
+    r->work = NULL;
+    const struct record_store_options *options = record_store_options(w->store);
+    if (call->outcome == REDIS_CALL_OK) {
+        int64_t pttl_ms = call->replies[0].integer;
+        struct slice value = call->replies[1].text;
+        bool expires = pttl_ms >= 0 && pttl_ms < PTTL_MAX;
+        if (pttl_ms != -2 && value.len <= options->value_max && record_is_object(value) &&
+            w->failed == STATUS_OK)
+            w->list->each(w->list, r->id, value, expires ? record_wall_ms(w->store) + pttl_ms : 0);
+    } else if (call->outcome != REDIS_CALL_FOREIGN) {
+        w->failed = call->outcome == REDIS_CALL_REFUSED ? STATUS_REDIS_REFUSED : STATUS_REDIS_UNAVAILABLE;
+    }
+    read_values(w);
+}
+
+static bool next_id(struct record_list_work *w, struct slice *out)
+{
+    if (w->next_id == w->ids.len || w->failed != STATUS_OK) return false;
+    out->len = (size_t)(unsigned char)w->ids.ptr[w->next_id] + 1;
+    out->ptr = w->ids.ptr + w->next_id + 1;
+    w->next_id += 1 + out->len;
+    return true;
+}
+
+static void read_values(struct record_list_work *w)
+{
+    for (size_t i = 0; i < READERS; i++) {
+        struct reader *r = &w->readers[i];
+        if (r->work) continue;
+        if (!next_id(w, &r->id)) break;
+        struct slice key = record_key(w->store, w->kind, r->id, r->key_bytes);
+        cache_read_commands(r->commands, key, slice_of(w->value_max));
+        r->work = w;
+        r->call = (struct redis_call){.commands = r->commands,
+                                      .count = 2,
+                                      .deadline_us = w->list->deadline_us,
+                                      .done = on_value,
+                                      .arg = r};
+        if (redis_pool_submit(w->port->pool, &r->call)) {
+            w->busy++;
+        } else {
+            r->work = NULL;
+            w->failed = STATUS_REDIS_UNAVAILABLE;
+        }
+    }
+    if (w->busy == 0) end_of_values(w);
+}
+
+static void take_keys(struct record_list_work *w, const struct redis_reply *keys)
+{
+    struct redis_reply key;
+    for (size_t i = 0; redis_reply_element(keys, i, &key); i++) {
+        if (key.type != REDIS_TYPE_STRING || key.text.len <= w->key_prefix_len) continue;
+        size_t len = key.text.len - w->key_prefix_len;
+        if (len > ID_LEN_MAX) continue; /* no id of ours */
+        buf_append_char(&w->ids, (char)(len - 1));
+        buf_append(&w->ids, key.text.ptr + w->key_prefix_len, len);
+        w->found++;
+    }
+}
+
+static void on_scanned(struct redis_call *call)
+{
+    struct record_list_work *w = call->arg;
+    struct redis_reply cursor, keys;
+    bool first = w->scans == 1 && w->list->cursor.len == 0;
+    if (call->outcome != REDIS_CALL_OK && call->outcome != REDIS_CALL_REFUSED && first) {
+        start_local(w);
+        return;
+    }
+    if (call->outcome != REDIS_CALL_OK) {
+        fail(w, call);
+        return;
+    }
+    if (!redis_reply_element(&call->replies[0], 0, &cursor) ||
+        !redis_reply_element(&call->replies[0], 1, &keys) || cursor.text.len >= sizeof w->cursor_text) {
+        finish(w, STATUS_INTERNAL, "SCAN's answer has another shape");
+        return;
+    }
+    memcpy(w->cursor_text, cursor.text.ptr, cursor.text.len);
+    w->cursor_text[cursor.text.len] = 0;
+    w->cursor = strtoull(w->cursor_text, NULL, 10);
+    take_keys(w, &keys);
+    if (w->cursor && w->found < w->limit && w->scans < SCANS_MAX)
+        scan(w);
+    else if (w->ids.failed || !(w->readers = calloc(READERS, sizeof w->readers[0])))
+        finish(w, STATUS_OVERLOADED, "out of memory");
+    else
+        read_values(w);
+}
+
+static void scan(struct record_list_work *w)
+{
+    unsigned count = w->limit - w->found;
+    w->scans++;
+    snprintf(w->cursor_text, sizeof w->cursor_text, "%llu", (unsigned long long)w->cursor);
+    snprintf(w->count, sizeof w->count, "%u", count < COUNT_MIN ? COUNT_MIN : count);
+    w->command = (struct redis_command){.argc = 6,
+                                        .argv = {SLICE_LITERAL("SCAN"), slice_of(w->cursor_text),
+                                                 SLICE_LITERAL("MATCH"), slice_of(w->pattern),
+                                                 SLICE_LITERAL("COUNT"), slice_of(w->count)},
+                                        .types = REDIS_TYPE_ARRAY};
+    w->call = (struct redis_call){.commands = &w->command,
+                                  .count = 1,
+                                  .deadline_us = w->list->deadline_us,
+                                  .done = on_scanned,
+                                  .arg = w};
+    if (redis_pool_submit(w->port->pool, &w->call)) return;
+    if (w->scans == 1 && w->list->cursor.len == 0)
+        start_local(w);
+    else
+        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis did not answer");
+}
+
+/* {prefix}:{name}:* with the prefix's glob characters escaped. */
+static void make_pattern(struct record_list_work *w)
+{
+    const struct record_store_options *options = record_store_options(w->store);
+    const char *name = options->rules[w->kind].name;
+    assert(strlen(options->prefix) <= PREFIX_MAX);
+    char *at = w->pattern;
+    for (const char *p = options->prefix; *p; p++) {
+        if (strchr("*?[]\\^", *p)) *at++ = '\\';
+        *at++ = *p;
+    }
+    snprintf(at, sizeof w->pattern - (size_t)(at - w->pattern), ":%s:*", name);
+    w->key_prefix_len = strlen(options->prefix) + strlen(name) + 2;
+}
+
+/* --- local --- */
+
+/* Before each id and value in `rows`. */
+struct row {
+    size_t id_len, value_len;
+    int64_t expires_ms;
+};
+
+static void collect(struct record_list_work *w, struct slice id, struct slice value, int64_t expires_ms)
+{
+    if (w->cut) return;
+    struct row row = {id.len, value.len, expires_ms};
+    if (w->rows.len && w->rows.len + sizeof row + id.len + value.len > COLLECTED_MAX) {
+        w->cut = true; /* the next page begins with it */
+        return;
+    }
+    memcpy(w->last, id.ptr, id.len);
+    w->last_len = id.len;
+    if (!value.ptr || (expires_ms && expires_ms <= w->now_ms)) return;
+    buf_append(&w->rows, &row, sizeof row);
+    buf_append_slice(&w->rows, id);
+    buf_append_slice(&w->rows, value);
+}
+
+static void on_record(void *arg, const struct db_record *record)
+{
+    collect(arg, record->id, record->value, record->expires_ms);
+}
+
+static void on_entry(void *arg, const struct db_entry *entry)
+{
+    collect(arg, entry->id, entry->copy, entry->expires_ms);
+}
+
+static enum db_result run_list(struct db *db, void *arg)
+{
+    struct record_list_work *w = arg;
+    struct slice after = {w->after, w->after_len};
+    buf_clear(&w->rows);
+    w->cut = false;
+    w->last_len = 0;
+    w->now_ms = record_wall_ms(w->store);
+    if (record_store_embedded(w->store))
+        return db_record_list(db, w->kind, after, w->limit, w->now_ms, on_record, w, &w->visited);
+    return db_journal_list(db, w->kind, after, w->limit, on_entry, w, &w->visited);
+}
+
+static void tell_rows(struct record_list_work *w)
+{
+    struct row row;
+    for (size_t at = 0; at < w->rows.len; at += row.id_len + row.value_len) {
+        memcpy(&row, w->rows.ptr + at, sizeof row);
+        at += sizeof row;
+        w->list->each(w->list, (struct slice){w->rows.ptr + at, row.id_len},
+                      (struct slice){w->rows.ptr + at + row.id_len, row.value_len}, row.expires_ms);
+    }
+}
+
+static void on_listed(struct spool_op *op)
+{
+    struct record_list_work *w = op->arg;
+    w->posted = false;
+    if (!w->list) {
+        work_free(w);
+    } else if (!op->committed || w->rows.failed) {
+        finish(w, STATUS_SPOOL_UNAVAILABLE, "the local store could not be read");
+    } else {
+        tell_rows(w);
+        if (w->cut || w->visited >= w->limit)
+            snprintf(w->list->next, sizeof w->list->next, "l%.*s", (int)w->last_len, w->last);
+        finish(w, STATUS_OK, "");
+    }
+}
+
+static void on_deadline(void *arg)
+{
+    finish(arg, STATUS_SPOOL_UNAVAILABLE, "the spool did not answer in time");
+}
+
+static void start_local(struct record_list_work *w)
+{
+    w->list->local = true;
+    w->list->partial = !record_store_embedded(w->store);
+    w->spool_op =
+        (struct spool_op){.reads = true, .run = run_list, .done = on_listed, .arg = w, .loop = w->port->loop};
+    w->posted = true;
+    loop_timer_start(w->port->loop, &w->timer, w->list->deadline_us, on_deadline, w);
+    if (spool_submit(record_store_options(w->store)->spool, &w->spool_op)) return;
+    w->posted = false;
+    finish(w, STATUS_SPOOL_UNAVAILABLE, "the spool takes nothing in");
+}
+
+/* --- start --- */
+
+static bool parse_scan_cursor(struct slice cursor, uint64_t *out)
+{
+    char text[24], *end;
+    if (cursor.len < 2 || cursor.len > sizeof text - 1 || cursor.ptr[1] < '0' || cursor.ptr[1] > '9')
+        return false;
+    memcpy(text, cursor.ptr + 1, cursor.len - 1);
+    text[cursor.len - 1] = 0;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *end == 0 && errno == 0;
+}
+
+/* Where it goes on. A listing ends where it began: the two stores have no order in common. */
+static void start(struct record_list_work *w)
+{
+    struct slice cursor = w->list->cursor;
+    bool degraded = record_degraded(w->store), local = degraded || record_store_embedded(w->store);
+    if (cursor.len == 0) {
+        if (local)
+            start_local(w);
+        else
+            scan(w);
+    } else if (cursor.ptr[0] == 'l' && local && cursor.len <= 1 + ID_LEN_MAX) {
+        w->after_len = cursor.len - 1;
+        memcpy(w->after, cursor.ptr + 1, w->after_len);
+        start_local(w);
+    } else if (!record_store_embedded(w->store) && parse_scan_cursor(cursor, &w->cursor) &&
+               cursor.ptr[0] == 'r') {
+        if (degraded)
+            finish(w, STATUS_REDIS_UNAVAILABLE, "the listing began on Redis, which is away");
+        else
+            scan(w);
+    } else {
+        finish(w, STATUS_INVALID_ARGUMENT, "cursor: not one of this listing; begin anew");
+    }
+}
+
+void record_list_start(struct record_port *port, struct record_list *list)
+{
+    struct record_list_work *w = list->work = calloc(1, sizeof *w);
+    list->status = STATUS_OK;
+    list->detail = "";
+    list->next[0] = 0;
+    list->partial = list->local = false;
+    if (!w) {
+        list->status = STATUS_OVERLOADED;
+        list->detail = "out of memory";
+        list->done(list);
+        return;
+    }
+    w->store = port->store;
+    w->port = port;
+    w->list = list;
+    w->kind = list->kind;
+    w->limit = list->limit;
+    snprintf(w->value_max, sizeof w->value_max, "%zu", record_store_options(port->store)->value_max);
+    make_pattern(w);
+    w->next = port->open_lists;
+    w->prev = &port->open_lists;
+    if (w->next) w->next->prev = &w->next;
+    port->open_lists = w;
+    start(w);
+}
+
+void record_lists_close(struct record_port *port)
+{
+    while (port->open_lists) {
+        struct record_list_work *w = port->open_lists;
+        finish(w, STATUS_SPOOL_UNAVAILABLE, "the daemon is stopping");
+        assert(port->open_lists != w);
+    }
+}
