@@ -4,6 +4,7 @@
 
 #include "http/server.h"
 #include "state/cache_store.h"
+#include "state/lock.h"
 #include "state/record.h"
 
 #include <pthread.h>
@@ -27,6 +28,8 @@ struct house_shared {
     struct log *log;
     const struct clock *clock;
     int64_t cache_ttl_s;
+    struct lock_store *locks;
+    int64_t lock_ttl_max_ms;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
     struct redis_pool *pools[LOOPS_MAX];
@@ -43,6 +46,7 @@ struct house {
     struct house_shared *shared;
     struct cache_port *cache;    /* NULL on the admin listener's loop */
     struct record_port *records; /* likewise */
+    struct lock_port *lock;      /* likewise */
     struct metrics_cell *cell;
 };
 

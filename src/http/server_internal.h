@@ -57,6 +57,8 @@ struct exchange {
     size_t held; /* exchange_hold */
     void *state; /* exchange_attach */
     void (*state_release)(void *state);
+    void (*sent)(void *arg, bool sent); /* exchange_on_sent */
+    void *sent_arg;
 
     struct MHD_Response *response;
     bool response_borrowed; /* belongs to a kept slot */

@@ -28,6 +28,15 @@ static void count_state_release(void *state)
     h->state_releases++;
 }
 
+static void count_sent(void *arg, bool sent)
+{
+    struct house *h = arg;
+    if (sent)
+        h->sent++;
+    else
+        h->unsent++;
+}
+
 static void reply_text(struct exchange *x, struct slice text)
 {
     struct http_body body = {.bytes = text};
@@ -74,6 +83,9 @@ static void on_cache_key(void *house, struct exchange *x)
         struct http_body body = {
             .bytes = {h->big, HOUSE_BIG}, .release = count_body_release, .arg = h, .owed = true};
         exchange_reply(x, 200, "application/json", &body, NULL, 0);
+    } else if (slice_equal_text(r->id, "watched")) {
+        exchange_on_sent(x, count_sent, h);
+        reply_held(h, x, (struct slice){h->big, HOUSE_BIG});
     } else if (slice_equal_text(r->id, "kept")) {
         reply_kept(h, x);
     } else if (slice_equal_text(r->id, "problem")) {

@@ -30,7 +30,14 @@ static const char SCHEMA[] =
     " flags INTEGER NOT NULL, id BLOB NOT NULL, change_id BLOB NOT NULL, base INTEGER NOT NULL,"
     " stamp_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, aside BLOB, body BLOB NOT NULL, copy BLOB);"
     "CREATE INDEX journal_waiting ON journal (kind, id, seq) WHERE aside IS NULL;"
-    "CREATE INDEX journal_aside ON journal (seq) WHERE aside IS NOT NULL;";
+    "CREATE INDEX journal_aside ON journal (seq) WHERE aside IS NOT NULL;"
+    "CREATE TABLE locks (name BLOB PRIMARY KEY, fence INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
+    " keep_ms INTEGER NOT NULL, token BLOB NOT NULL, owner BLOB NOT NULL, idem BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX locks_keep ON locks (keep_ms);"
+    "CREATE TABLE lock_waiters (name BLOB NOT NULL, waiter BLOB NOT NULL, arrival INTEGER NOT NULL,"
+    " seen_ms INTEGER NOT NULL, PRIMARY KEY (name, waiter)) WITHOUT ROWID;"
+    "CREATE INDEX lock_waiters_arrival ON lock_waiters (name, arrival);"
+    "CREATE INDEX lock_waiters_seen ON lock_waiters (seen_ms);";
 
 /* Another identity must not be given what one of these tables holds. */
 static const char HOLDS_ANYTHING[] =

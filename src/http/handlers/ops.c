@@ -151,6 +151,8 @@ static void collect(struct house_shared *shared)
     unsigned pooled = 0;
     for (unsigned i = 0; i < shared->loop_count; i++)
         pooled += shared->pools[i] ? redis_pool_ready(shared->pools[i]) : 0;
+    int64_t oldest_ms = atomic_load(&shared->journal.oldest_ms);
+    int64_t waited_ms = oldest_ms ? cache_store_wall_ms(shared->cache) - oldest_ms : 0;
     const struct {
         enum metric id;
         double value;
@@ -158,6 +160,9 @@ static void collect(struct house_shared *shared)
                   {METRIC_LRU_ENTRIES, (double)stats.entries},
                   {METRIC_PENDING_ENTRIES, (double)stats.pending_entries},
                   {METRIC_PENDING_BYTES, (double)stats.pending_bytes},
+                  {METRIC_JOURNAL_ENTRIES, (double)unsettled_entries(shared->unsettled)},
+                  {METRIC_JOURNAL_OLDEST, waited_ms > 0 ? (double)waited_ms / 1000 : 0},
+                  {METRIC_JOURNAL_SET_ASIDE, (double)atomic_load(&shared->journal.set_aside)},
                   {METRIC_NEAR_LIVE, atomic_load(&shared->near_live) ? 1 : 0},
                   {METRIC_REDIS_CONNECTIONS, pooled},
                   {METRIC_HTTP_CONNECTIONS, (double)atomic_load(&shared->http.connections)},
