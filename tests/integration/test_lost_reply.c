@@ -37,7 +37,11 @@ static struct fake_verdict lose(void *arg, const struct fake_command *c)
 
 static void scene_open(const char *key, bool for_good)
 {
-    const char *env[] = {"PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200", "PHOENIX_HEALTH_FAILURE_THRESHOLD=1000", NULL};
+    /* Patient, so that nothing but what the test loses is lost. */
+    const char *env[] = {"PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200",     "PHOENIX_HEALTH_FAILURE_THRESHOLD=1000",
+                         "PHOENIX_HTTP_DEADLINE_MS=4000",         "PHOENIX_REDIS_COMMAND_TIMEOUT_MS=2000",
+                         "PHOENIX_REDIS_CONNECT_TIMEOUT_MS=2000", "PHOENIX_BREAKER_CONSECUTIVE_FAILURES=1000",
+                         "PHOENIX_BREAKER_MIN_CALLS=1000000",     NULL};
     loss.key = key;
     loss.for_good = for_good;
     atomic_store(&loss.left, 0);
