@@ -80,6 +80,7 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
     app->config_path = config_path;
     app->shared.clock = &clock_system;
     pthread_mutex_init(&app->shared.scrape_lock, NULL);
+    pthread_mutex_init(&app->shared.journal.aside_lock, NULL);
     bool ok = start(app, error, error_size);
     if (ok) {
         LOG(app->shared.log, LOG_INFO, "ready", LOG_S("listen", config->http_listen),

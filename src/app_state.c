@@ -115,11 +115,23 @@ static bool load_journal(struct house_shared *shared, struct loop *control, char
 
 /* --- figures --- */
 
+static void on_aside(void *arg, const struct db_entry *entry)
+{
+    struct app_state *s = arg;
+    struct house_aside *a = &s->aside[s->aside_count++];
+    *a = (struct house_aside){.kind = entry->kind, .stamp_ms = entry->stamp_ms};
+    (void)snprintf(a->id, sizeof a->id, "%.*s", (int)entry->id.len, entry->id.ptr);
+    (void)snprintf(a->reason, sizeof a->reason, "%.*s", (int)entry->body.len, entry->body.ptr);
+}
+
 static enum db_result run_look(struct db *db, void *arg)
 {
     struct app_state *s = arg;
     s->seen = (struct db_journal_stats){0};
-    return db_journal_stats(db, &s->seen);
+    s->aside_count = 0;
+    enum db_result result = db_journal_stats(db, &s->seen);
+    if (result != DB_OK || !s->seen.set_aside) return result;
+    return db_journal_each(db, true, HOUSE_ASIDE_MAX, on_aside, s);
 }
 
 static void on_look(void *arg)
@@ -135,6 +147,10 @@ static void on_looked(struct spool_op *op)
     if (op->committed) {
         atomic_store(&s->shared->journal.set_aside, s->seen.set_aside);
         atomic_store(&s->shared->journal.oldest_ms, s->seen.oldest_stamp_ms);
+        pthread_mutex_lock(&s->shared->journal.aside_lock);
+        memcpy(s->shared->journal.aside, s->aside, s->aside_count * sizeof *s->aside);
+        s->shared->journal.aside_count = s->aside_count;
+        pthread_mutex_unlock(&s->shared->journal.aside_lock);
     }
     loop_timer_start(s->loop, &s->timer, loop_now_us(s->loop) + LOOK_MS * INT64_C(1000), on_look, s);
 }

@@ -121,4 +121,5 @@ void app_destroy(struct app *app)
     metrics_destroy(&s->metrics);
     log_destroy(&s->log);
     pthread_mutex_destroy(&s->scrape_lock);
+    pthread_mutex_destroy(&s->journal.aside_lock);
 }

@@ -424,6 +424,9 @@ START_TEST(what_redis_will_never_take_is_set_aside_and_told)
     WAIT_FOR(daemon_metric(cut, "phoenix_journal_set_aside") == 1, 5000);
     ck_assert_int_eq((int)handed("foreign"), 1);
     expect_problem(a, http_get(a, "/session/s"), 409, "foreign_value");
+    WAIT_FOR(strstr(http_get(a, "/status")->body, "\"reason\":\"Redis holds another type under its key\""),
+             5000);
+    ck_assert_ptr_nonnull(strstr(http_get(a, "/status")->body, "\"kind\":\"session\",\"id\":\"s\""));
 }
 END_TEST
 

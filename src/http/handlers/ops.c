@@ -88,6 +88,27 @@ void handle_readyz(void *arg, struct exchange *x)
     reply_doc(x, ready ? 200 : 503, doc);
 }
 
+static void put_aside(struct house_shared *shared, struct json_node *spool)
+{
+    static const char *const KINDS[JOURNAL_KIND_END] = {[JOURNAL_SESSION] = "session",
+                                                        [JOURNAL_HEALTH] = "health",
+                                                        [JOURNAL_LOCK] = "lock",
+                                                        [JOURNAL_CACHE] = "cache"};
+    struct json_node *list = json_node_add_array(spool, "set_aside_first");
+    pthread_mutex_lock(&shared->journal.aside_lock);
+    for (unsigned i = 0; i < shared->journal.aside_count; i++) {
+        const struct house_aside *a = &shared->journal.aside[i];
+        struct json_node *entry = json_array_add_object(list);
+        char accepted[RFC3339_SIZE];
+        rfc3339_format(a->stamp_ms, accepted);
+        json_node_set_string(entry, "kind", slice_of(a->kind < JOURNAL_KIND_END ? KINDS[a->kind] : NULL));
+        json_node_set_string(entry, "id", slice_of(a->id));
+        json_node_set_string(entry, "accepted_at", slice_of(accepted));
+        json_node_set_string(entry, "reason", slice_of(a->reason));
+    }
+    pthread_mutex_unlock(&shared->journal.aside_lock);
+}
+
 static void put_spool(struct house_shared *shared, struct json_node *root)
 {
     static const char *const HEALTH[] = {
@@ -102,6 +123,7 @@ static void put_spool(struct house_shared *shared, struct json_node *root)
     if (oldest_ms) rfc3339_format(oldest_ms, oldest);
     json_node_set_string(spool, "oldest", oldest_ms ? slice_of(oldest) : SLICE_NONE);
     json_node_set_int(spool, "set_aside", atomic_load(&shared->journal.set_aside));
+    put_aside(shared, spool);
     json_node_set_int(spool, "bytes", stats.bytes);
     json_node_set_int(spool, "groups", (int64_t)stats.groups);
     json_node_set_int(spool, "operations", (int64_t)stats.operations);
