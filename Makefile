@@ -135,6 +135,12 @@ $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(SUPPORT_O) $(
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+# What tests load into the daemon: no sanitizer, no library of ours.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O1 -shared -fPIC -o $@ $<
+$(INTEG_BIN): | $(BUILD)/tests/preload/failing_disk.so
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
