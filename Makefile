@@ -183,11 +183,11 @@ fuzz:
 bench bench-check:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
 	@$(MAKE) --no-print-directory bench-build
-	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/run.sh,bench/check.sh)
+	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/run.sh && BUILD=$(BUILD) bench/spool.sh,bench/check.sh)
 
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 .PHONY: bench-build
-bench-build: $(BENCH_BIN) $(BUILD)/phoenix-cached
+bench-build: $(BENCH_BIN) $(BUILD)/phoenix-cached $(BUILD)/tests/preload/failing_disk.so
 $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $< $(LIBS_ALL)
