@@ -2,8 +2,10 @@
  * pending, unless it is guarded: a guarded write in doubt is settled once no given-up connection is left that
  * could still bring it (the node is quiet):
  *
- *     in doubt → quiet? → read → ours: done · another's: 412 · none: send again · still in doubt at the
- * deadline: 504 */
+ *     in doubt → quiet? → read → ours: done
+ *                              → another's: 412
+ *                              → none: sent again
+ *                              → in doubt at the deadline still: 504 */
 #include "cache_private.h"
 
 #include "engine/redis/script.h"

@@ -1,9 +1,11 @@
 /* lock: one request's attempts.
  *
- *   attempt → reply → finish            told; or not, and then, if a grant or a place in the queue may be
- * left behind, ^        |                       the work lives on as a *stray*: a release that nobody waits
- * for
- *      +- timer +  waiting, or in doubt
+ *     attempt → reply → finish: told
+ *        ^        +--> waiting, or in doubt --timer--+
+ *        +-------------------------------------------+
+ *
+ * Where a grant or a place in the queue may be left behind untold, the work lives on as a *stray*: a release
+ * that nobody waits for.
  *
  * A work belongs to its port's loop; while an attempt is on the spool's thread (`flying`) only that thread
  * touches what the attempt reads. */

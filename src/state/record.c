@@ -1,9 +1,10 @@
 /* record: the store, and what the ways of a change have in common.
  *
- *     start ─ embedded ──────────────────────────────────────────────► record_local.c: record, commit ─►
- * answer └─── redis ─► record_redis.c: read → judge → write ─► answer         ▲ │    ▲ lost race      │ in
- * doubt ─► settle ─► answer │ │    └────────────────┘               │ not settled  │ └─ key unsettled, Redis
- * away ──────► record_local.c: journal, commit ─► answer */
+ *     embedded                    record_local.c: the record, commit → answer
+ *     redis                       record_redis.c: read → judge → write → answer
+ *       lost race                   judged again
+ *       in doubt                    settled by looking; not settled: journal, or OUTCOME_UNKNOWN
+ *     key unsettled, Redis away   record_local.c: the journal, commit → answer */
 #include "record_private.h"
 
 #include "util/etag.h"
