@@ -26,11 +26,13 @@ RUN make -j"$(nproc)" BUILD=build/image all && make -s BUILD=build/image install
     strip --strip-debug /out/usr/bin/phoenix-cached
 
 FROM ${BASE}
+# The spool's directory is open like /tmp: a tmpfs mounted on it takes its mode over, but belongs to root, and whoever
+# runs the image as another user can write there too.
 RUN apt-get update -qq && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates libmicrohttpd12t64 libhiredis1.1.0 libcjson1 \
         libuv1t64 libssl3t64 libinih1 libsqlite3-0 >/dev/null && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /usr/share/doc/* && \
-    install -d -o 10001 -g 10001 -m 700 /var/lib/phoenix-cached
+    install -d -o 10001 -g 10001 -m 1777 /var/lib/phoenix-cached
 COPY --from=build /out/usr/bin/phoenix-cached /usr/bin/phoenix-cached
 
 ARG VERSION=unknown

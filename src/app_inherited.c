@@ -28,7 +28,7 @@ static int family_of(int fd)
 {
     int listens = 0, type = 0;
     socklen_t len = sizeof(int), type_len = sizeof(int);
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t address_len = sizeof address;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 || !listens ||
         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) != 0 || type != SOCK_STREAM ||

@@ -70,7 +70,7 @@ static void read_status_line(int fd, char out[STATUS_LINE_MAX])
 
 static bool ask(const char *authority, const char *path, char *error, size_t size)
 {
-    char request[REQUEST_MAX], line[STATUS_LINE_MAX];
+    char request[REQUEST_MAX], line[STATUS_LINE_MAX] = "";
     int len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
                        path, authority);
     if (len < 0 || len >= REQUEST_MAX) {
@@ -80,7 +80,6 @@ static bool ask(const char *authority, const char *path, char *error, size_t siz
     int fd = open_connection(authority, error, size);
     if (fd < 0) return false;
     bool sent = send(fd, request, (size_t)len, MSG_NOSIGNAL) == len;
-    line[0] = 0;
     if (sent) read_status_line(fd, line);
     close(fd);
     if (strncmp(line, "HTTP/1.1 200", 12) == 0 && (line[12] == ' ' || !line[12])) return true;
