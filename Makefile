@@ -216,14 +216,14 @@ uninstall:
 ## make image      the container image, with docker, podman or buildah (make deps-image); image-base makes its base
 ##                 where no registry can be reached
 image:
-	@VERSION=$(VERSION) tools/image.sh
+	@BUILD=$(BUILD) VERSION=$(VERSION) tools/image.sh
 image-base:
-	@tools/image_base.sh
+	@BUILD=$(BUILD) tools/image_base.sh
 ## make image-test, make systemd-test   the image itself; the service under a real systemd (both in containers)
 image-test: image
-	@tests/image.sh
+	@BUILD=$(BUILD) tests/image.sh
 systemd-test: image
-	@tests/systemd.sh
+	@BUILD=$(BUILD) tests/systemd.sh
 
 ## make clean
 clean:

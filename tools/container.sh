@@ -1,7 +1,6 @@
 # container.sh, sourced: what all that deals with containers agrees on. Sets `engine` (docker, podman or "") and
-# `image`. Where podman runs as root inside a container itself, it needs settings of its own (the host's network, runc,
-# cgroupfs, no service manager); they are written below $CONTAINERS and handed over in its environment, so that the
-# machine's own are left alone.
+# `image`. Where podman has no service manager that makes cgroups and no network of its own, as in a container, it is
+# told so by a file below the build directory and its environment: the machine's settings stay as they are.
 # shellcheck shell=bash disable=SC2034 # read by who sources it
 
 image=${IMAGE:-localhost/phoenix-cached}
@@ -12,25 +11,23 @@ elif command -v podman >/dev/null; then
     engine=podman
 fi
 
-# Without a service manager to make cgroups and networks, podman is told to do with less.
+# podman's own defaults may be above what this machine grants.
+hard() { # n|u
+    local limit
+    limit=$(ulimit -H"$1")
+    if [ "$limit" = unlimited ]; then echo 1048576; else echo "$limit"; fi
+}
+
 if [ "$engine" = podman ] && [ ! -d /run/systemd/system ] && [ -z "${CONTAINERS_CONF:-}" ]; then
-    CONTAINERS=${CONTAINERS:-/var/lib/phoenix-image}
-    mkdir -p "$CONTAINERS"
-    cat >"$CONTAINERS/containers.conf" <<T
+    mkdir -p "${BUILD:-build}"
+    export CONTAINERS_CONF="$PWD/${BUILD:-build}/containers.conf" DISABLE_HC_SYSTEMD=true
+    cat >"$CONTAINERS_CONF" <<T
 [containers]
-default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)"]
+default_ulimits = ["nofile=$(hard n):$(hard n)", "nproc=$(hard u):$(hard u)"]
 netns = "host"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
 T
-    cat >"$CONTAINERS/storage.conf" <<T
-[storage]
-driver = "overlay"
-runroot = "$CONTAINERS/run"
-graphroot = "$CONTAINERS/storage"
-T
-    export CONTAINERS_CONF=$CONTAINERS/containers.conf CONTAINERS_STORAGE_CONF=$CONTAINERS/storage.conf
-    export DISABLE_HC_SYSTEMD=true
 fi
