@@ -11,11 +11,12 @@ elif command -v podman >/dev/null; then
     engine=podman
 fi
 
-# podman's own defaults may be above what this machine grants.
+# podman's own defaults may be above what this machine grants; buildah keeps to 32768 processes.
 hard() { # n|u
     local limit
     limit=$(ulimit -H"$1")
-    if [ "$limit" = unlimited ]; then echo 1048576; else echo "$limit"; fi
+    if [ "$limit" = unlimited ] || [ "$limit" -gt 32768 ]; then limit=32768; fi
+    echo "$limit"
 }
 
 if [ "$engine" = podman ] && [ ! -d /run/systemd/system ] && [ -z "${CONTAINERS_CONF:-}" ]; then
