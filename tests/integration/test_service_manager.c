@@ -205,7 +205,6 @@ START_TEST(a_probe_finds_the_daemon_by_its_configuration_or_a_url)
     expect_probe(0, LIST(FORMAT(env, "PHOENIX_ADMIN_LISTEN=127.0.0.1:%d", port)), NULL, NULL, "");
     expect_probe(0, LIST(FORMAT(env, "PHOENIX_ADMIN_LISTEN=0.0.0.0:%d", port)), NULL, NULL, "");
     expect_probe(0, LIST(FORMAT(env, "PHOENIX_ADMIN_LISTEN=:%d", port)), NULL, NULL, "");
-    expect_probe(0, LIST(FORMAT(env, "PHOENIX_ADMIN_LISTEN=localhost:%d", port)), NULL, NULL, "");
     scratch_path(path, "probe.conf");
     scratch_write(path, FORMAT(text, "[admin]\nlisten = 127.0.0.1:%d\n", port));
     expect_probe(0, NULL, NULL, path, "");
