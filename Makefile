@@ -78,6 +78,18 @@ unit: $(UNIT_BIN)
 integration: $(INTEG_BIN) $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/run.sh $(INTEG_BIN)
 
+## make spool-kill the daemon killed in SPOOL_KILL_ROUNDS (20) outages; make test does 3
+SPOOL_KILL_ROUNDS ?= 20
+.PHONY: spool-kill
+spool-kill: $(BUILD)/tests/integration/test_spool_kill $(BUILD)/phoenix-cached
+	@SPOOL_KILL_ROUNDS=$(SPOOL_KILL_ROUNDS) BUILD=$(BUILD) tests/run.sh $<
+
+## make gentle     p99 of live requests while GENTLE_ENTRIES (50000) are handed back; make test does 3000, with more slack
+GENTLE_ENTRIES ?= 50000
+.PHONY: gentle
+gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
+	@GENTLE_ENTRIES=$(GENTLE_ENTRIES) TEST_TIMEOUT=1200 BUILD=$(BUILD) tests/run.sh $<
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(BUILD)/phoenix-cached
 
@@ -132,6 +144,12 @@ $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(SUPPORT_O) $(
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+# What tests load into the daemon: no sanitizer, no library of ours.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O1 -shared -fPIC -o $@ $<
+$(INTEG_BIN): | $(BUILD)/tests/preload/failing_disk.so
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 	@mkdir -p $(@D)
 	@echo '  LINK $@'

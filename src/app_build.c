@@ -33,6 +33,7 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BACKEND] = "backend",
                                             [LABEL_EXIT] = "reason",
                                             [LABEL_REPLAY] = "outcome",
+                                            [LABEL_HANDBACK] = "outcome",
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome"},
@@ -43,6 +44,7 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BACKEND] = BACKENDS,
                                               [LABEL_EXIT] = EXITS,
                                               [LABEL_REPLAY] = replay_outcome_names,
+                                              [LABEL_HANDBACK] = handback_names,
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES},
@@ -53,6 +55,7 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BACKEND] = 2,
                                              [LABEL_EXIT] = LRU_EXIT_COUNT,
                                              [LABEL_REPLAY] = REPLAY_OUTCOME_COUNT,
+                                             [LABEL_HANDBACK] = HANDBACK_COUNT,
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2}};
@@ -127,6 +130,24 @@ static struct record_port record_port_on(struct app *app, struct loop *loop, str
     return (struct record_port){.store = app->shared.records, .loop = loop, .pool = pool, .cell = cell};
 }
 
+static bool build_locks(struct app *app)
+{
+    const struct config *c = app->config;
+    struct house_shared *s = &app->shared;
+    struct lock_store_options options = {.node = s->node,
+                                         .spool = s->spool,
+                                         .unsettled = s->unsettled,
+                                         .prefix = c->redis_prefix,
+                                         .clock = s->clock,
+                                         .ttl_max_ms = c->locks_ttl_max * 1000,
+                                         .waiters_max = (unsigned)c->locks_waiters_max,
+                                         .draining = &s->http.draining,
+                                         .log = s->log};
+    s->lock_ttl_max_ms = options.ttl_max_ms;
+    s->locks = lock_store_create(&options);
+    return s->locks != NULL;
+}
+
 static const char *backend_now(void *arg)
 {
     const struct house_shared *shared = ((struct house *)arg)->shared;
@@ -142,7 +163,8 @@ static bool build_worker(struct app *app, struct worker *w)
     if (app->shared.node && !(w->pool = open_pool(app, w->loop, app->worker_count, cell))) return false;
     if (!open_port(app, &w->port, w->loop, w->pool, cell)) return false;
     w->records = record_port_on(app, w->loop, w->pool, cell);
-    w->house = (struct house){&app->shared, &w->port, &w->records, cell};
+    if (!(w->locks = lock_port_open(app->shared.locks, w->loop, w->pool, cell))) return false;
+    w->house = (struct house){&app->shared, &w->port, &w->records, w->locks, cell};
     struct server_options options = {.loop = w->loop,
                                      .shared = &app->shared.http,
                                      .listener = HTTP_LISTENER_API,
@@ -207,7 +229,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->log = log_create(&log);
     s->metrics = metrics_create(&labels);
     s->scrape_cell = s->metrics ? metrics_cell(s->metrics) : NULL;
-    app->admin_house = (struct house){s, NULL, NULL, s->metrics ? metrics_cell(s->metrics) : NULL};
+    app->admin_house = (struct house){s, NULL, NULL, NULL, s->metrics ? metrics_cell(s->metrics) : NULL};
     s->started_wall_ms = clock_wall_ms(s->clock);
     s->cache_ttl_s = c->cache_ttl;
     s->http.limits = (struct http_limits){
@@ -235,7 +257,8 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->loops[s->loop_count++] = app->loop;
     snprintf(error, size, "out of memory or descriptors");
     return s->log && s->metrics && s->scrape_cell && app->admin_house.cell && s->cache && app->loop &&
-           redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size);
+           redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size) &&
+           build_locks(app);
 }
 
 static bool build_control(struct app *app)
@@ -263,10 +286,7 @@ static bool build_control(struct app *app)
     s->pools[CONTROL] = app->replay_pool;
     if (!app->replay_pool || !open_port(app, &app->replay_port, app->loop, app->replay_pool, cell))
         return false;
-    struct cache_replay_options replay = {&app->replay_port, app->config->spool_replay_per_s, s->log};
-    app->replay = cache_replay_create(&replay);
-    app->record_replay_port = record_port_on(app, app->loop, app->replay_pool, cell);
-    return app->probe && app->replay && (app->tracking || !app->config->local_near);
+    return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near);
 }
 
 bool app_build(struct app *app, char *error, size_t size)

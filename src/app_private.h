@@ -13,6 +13,7 @@
 #include "engine/redis/tracking.h"
 #include "http/house.h"
 #include "state/cache_replay.h"
+#include "state/record_replay.h"
 
 struct worker {
     struct app *app;
@@ -23,6 +24,7 @@ struct worker {
     struct redis_pool *pool;
     struct cache_port port;
     struct record_port records;
+    struct lock_port *locks;
     struct house house;
 };
 
@@ -46,6 +48,8 @@ struct app {
     struct cache_port replay_port;
     struct cache_replay *replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
+    struct lock_port *replay_locks;        /* likewise */
+    struct record_replay *record_replay;
     struct loop_signal *signals[3];
     struct loop_timer drain_timer;
     _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */
@@ -59,6 +63,10 @@ enum log_level app_log_level(const struct config *c);
 /* What all loops share; then the workers (not running yet), and what the control loop has to itself. */
 bool app_build(struct app *app, char *error, size_t size);
 bool app_start_workers(struct app *app);
+
+/* --- app_handback.c --- */
+
+bool app_build_handback(struct app *app, struct metrics_cell *cell);
 
 /* --- app_accept.c --- */
 

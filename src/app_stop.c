@@ -28,7 +28,7 @@ static void on_drain_timer(void *arg)
     int64_t connections = atomic_load(&app->shared.http.connections) + atomic_load(&app->on_the_way);
     int64_t now = loop_now_us(app->loop);
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
-                stats.pending_entries == 0 && unsettled_entries(app->shared.unsettled) == 0;
+                stats.pending_entries == 0 && (!app->record_replay || record_replay_idle(app->record_replay));
     if (!done && now < app->drain_until_us) {
         loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * INT64_C(1000), on_drain_timer,
                          app);
@@ -71,8 +71,11 @@ static void stop_workers(struct app *app)
 /* What was in flight is answered now, so that no exchange is open when the server goes. */
 static void close_worker(struct worker *w)
 {
+    if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
     redis_pool_destroy(&w->pool);
     if (w->records.store) record_port_close(&w->records);
+    cache_port_close(&w->port);
+    lock_port_close(w->locks);
     if (w->server) server_destroy(&w->server);
     sha256_destroy(&w->port.sha);
 }
@@ -83,7 +86,9 @@ static void finish(struct app *app)
 {
     for (unsigned i = 0; i < app->worker_count; i++)
         close_worker(&app->workers[i]);
+    if (app->record_replay) record_replay_stop(app->record_replay);
     redis_pool_destroy(&app->replay_pool);
+    lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
         loop_destroy(&app->workers[i].loop);
@@ -99,6 +104,7 @@ void app_destroy(struct app *app)
     stop_workers(app);
     finish(app);
     cache_replay_destroy(&app->replay);
+    record_replay_destroy(&app->record_replay);
     sha256_destroy(&app->replay_port.sha);
     redis_tracking_destroy(&app->tracking);
     redis_probe_destroy(&app->probe);
@@ -108,6 +114,7 @@ void app_destroy(struct app *app)
     loop_timer_stop(&app->drain_timer);
     watchdog_stop(&app->watchdog);
     loop_destroy(&app->loop);
+    lock_store_destroy(&s->locks);
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);
@@ -117,4 +124,5 @@ void app_destroy(struct app *app)
     metrics_destroy(&s->metrics);
     log_destroy(&s->log);
     pthread_mutex_destroy(&s->scrape_lock);
+    pthread_mutex_destroy(&s->journal.aside_lock);
 }

@@ -111,7 +111,7 @@ cpp_check() {
     # missingIncludeSystem: it need not read the libraries' headers.
     cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j"$jobs" \
         --cppcheck-build-dir="$build/cppcheck" --library=posix,gnu --suppress=missingIncludeSystem \
-        -D_GNU_SOURCE -DPHOENIX_VERSION='""' -Iinclude -Isrc -I"$build/gen" "${units[@]}"
+        -D_GNU_SOURCE -D__cppcheck__ -DPHOENIX_VERSION='""' -Iinclude -Isrc -I"$build/gen" "${units[@]}"
 }
 
 export tidy_cache=$build/tidy-cache

@@ -36,6 +36,8 @@ enum http_method {
     X(IF_MATCH, "If-Match")                                                                                  \
     X(IF_NONE_MATCH, "If-None-Match")                                                                        \
     X(CACHE_CONTROL, "Cache-Control")                                                                        \
+    X(IDEMPOTENCY_KEY, "Idempotency-Key")                                                                    \
+    X(LOCK_TOKEN, "Phoenix-Lock-Token")                                                                      \
     X(EXPECT, "Expect")
 
 enum http_header {
@@ -62,6 +64,13 @@ int64_t exchange_deadline_us(const struct exchange *x);
 /* What the handler needs for as long as its operation runs; `release` (may be NULL) is called once, some time
  * after the answer was given and never from within the call that gives it. */
 void exchange_attach(struct exchange *x, void *state, void (*release)(void *state));
+
+/* Whether the client has closed its end, or the connection broke: then an answer will hardly arrive. One
+ * system call. */
+bool exchange_gone(const struct exchange *x);
+/* Calls fn once when the answer is through: sent, all its bytes are the kernel's; or not, it has not left
+ * whole. To be called before the answer is given, at most once per exchange. */
+void exchange_on_sent(struct exchange *x, void (*fn)(void *arg, bool sent), void *arg);
 
 /* Counts (more) working memory of the handler's against http.inflight_bytes_max until the exchange ends.
  * False: over the bound, and no more is counted. */

@@ -4,11 +4,21 @@
 
 #include "http/server.h"
 #include "state/cache_store.h"
+#include "state/lock.h"
 #include "state/record.h"
 
 #include <pthread.h>
 
 enum { LOOPS_MAX = 65 };
+
+enum { HOUSE_ASIDE_MAX = 16 };
+
+/* A change that Redis will never take, as /status shows it. */
+struct house_aside {
+    unsigned kind;
+    int64_t stamp_ms;
+    char id[ID_LEN_MAX + 1], reason[96];
+};
 
 /* Shared by all loops; written before the threads start, the atomics apart. */
 struct house_shared {
@@ -22,11 +32,16 @@ struct house_shared {
     struct {
         _Atomic int64_t set_aside;
         _Atomic int64_t oldest_ms; /* when the oldest was accepted; 0: there is none */
-    } journal;                     /* as of a second ago */
+        pthread_mutex_t aside_lock;
+        struct house_aside aside[HOUSE_ASIDE_MAX]; /* the first of those set aside, under aside_lock */
+        unsigned aside_count;
+    } journal; /* as of a second ago */
     struct metrics *metrics;
     struct log *log;
     const struct clock *clock;
     int64_t cache_ttl_s;
+    struct lock_store *locks;
+    int64_t lock_ttl_max_ms;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
     struct redis_pool *pools[LOOPS_MAX];
@@ -43,6 +58,7 @@ struct house {
     struct house_shared *shared;
     struct cache_port *cache;    /* NULL on the admin listener's loop */
     struct record_port *records; /* likewise */
+    struct lock_port *lock;      /* likewise */
     struct metrics_cell *cell;
 };
 

@@ -33,7 +33,8 @@ enum http_status_index {
     X(INFLIGHT_BYTES, "inflight_bytes") /* http.inflight_bytes_max */                                        \
     X(BODY, "body")                     /* http.body_max */                                                  \
     X(URI, "uri")                       /* HTTP_URI_MAX */                                                   \
-    X(HEADERS, "headers")               /* HTTP_HEADERS_MAX */
+    X(HEADERS, "headers")               /* HTTP_HEADERS_MAX */                                               \
+    X(WAITERS, "waiters")               /* locks.waiters_max */
 
 enum http_bound {
 #define X(id, label) HTTP_BOUND_##id,

@@ -144,13 +144,14 @@ struct slice record_gone_key(const struct record_store *store, unsigned kind, st
                              char out[RECORD_GONE_KEY_MAX]);
 
 /* One loop's access. */
+enum { RECORD_BUCKETS = 64 };
 struct record_port {
     struct record_store *store;
     struct loop *loop;
     struct redis_pool *pool; /* NULL: embedded */
     struct metrics_cell *cell;
     /* the store's; NULL at first */
-    struct record_work *open;
+    struct record_work *open[RECORD_BUCKETS]; /* by id */
     struct record_list_work *open_lists;
 };
 /* Ends what is in flight, each op and list told (OUTCOME_UNKNOWN, SPOOL_UNAVAILABLE), for a loop that no

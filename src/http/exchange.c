@@ -2,6 +2,8 @@
 #include "http/server_internal.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
 
 const struct http_request *exchange_request(const struct exchange *x)
 {
@@ -21,6 +23,20 @@ void exchange_attach(struct exchange *x, void *state, void (*release)(void *stat
     assert(!x->state_release);
     x->state = state;
     x->state_release = release;
+}
+
+bool exchange_gone(const struct exchange *x)
+{
+    char byte;
+    ssize_t n = recv(x->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+void exchange_on_sent(struct exchange *x, void (*fn)(void *arg, bool sent), void *arg)
+{
+    assert(!x->sent);
+    x->sent = fn;
+    x->sent_arg = arg;
 }
 
 bool exchange_hold(struct exchange *x, size_t bytes)

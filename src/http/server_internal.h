@@ -57,6 +57,8 @@ struct exchange {
     size_t held; /* exchange_hold */
     void *state; /* exchange_attach */
     void (*state_release)(void *state);
+    void (*sent)(void *arg, bool sent); /* exchange_on_sent */
+    void *sent_arg;
 
     struct MHD_Response *response;
     bool response_borrowed; /* belongs to a kept slot */
@@ -122,6 +124,7 @@ struct server {
     enum http_peer adopting;
     bool run_wanted; /* something was resumed or adopted since MHD_run */
     bool draining;
+    bool ending; /* no handler is called any more: what they need is gone */
     _Atomic unsigned connection_count, exchange_count;
 
     /* The last Host that was found well-formed and allowed: clients repeat theirs. */

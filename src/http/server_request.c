@@ -139,10 +139,11 @@ void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_
     struct exchange *x = *con_cls;
     (void)cls;
     (void)c;
-    (void)code;
     if (!x || x->phase == PHASE_IDLE) return;
     *con_cls = NULL;
     assert(x->phase != PHASE_DISPATCHED && x->phase != PHASE_SUSPENDED);
+    if (x->sent) x->sent(x->sent_arg, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    x->sent = NULL;
     exchange_reset(x);
     x->requests++;
     exchange_move(x, PHASE_IDLE);
@@ -231,6 +232,10 @@ static void dispatch(struct exchange *x)
     exchange_move(x, PHASE_DISPATCHED);
     s->dispatching = x;
     s->keep.tag = NULL;
+    if (s->ending) {
+        server_problem(x, STATUS_OVERLOADED, "the daemon is stopping", 1000, NULL, 0);
+        return;
+    }
     s->options.handlers[x->request.route](s->options.house, x);
 }
 

@@ -7,6 +7,7 @@
 #include "record_private.h"
 
 #include "util/etag.h"
+#include "util/json.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -162,6 +163,55 @@ void record_keep_copy(struct record_work *w)
             deleted ? SLICE_NONE : buf_slice(&w->result.value), &meta, deleted ? LRU_DELETED : 0, &unused);
 }
 
+/* --- turns --- */
+
+static struct record_work **bucket_of(struct record_port *port, struct slice id)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < id.len; i++)
+        hash = (hash ^ (unsigned char)id.ptr[i]) * 16777619u;
+    return &port->open[(hash ^ hash >> 16) % RECORD_BUCKETS];
+}
+
+static void on_turn(void *arg)
+{
+    record_redis_start(arg);
+}
+
+static void on_waited(void *arg)
+{
+    record_fail(arg, STATUS_OVERLOADED, "other changes of this key took too long");
+}
+
+static bool same_key(const struct record_work *a, const struct record_work *b)
+{
+    return a->kind == b->kind && slice_equal(a->change.id, b->change.id);
+}
+
+/* Whether it may begin; else its turn will come. */
+static bool take_turn(struct record_work *w)
+{
+    if (record_is(w, RECORD_READS | RECORD_OPTIONAL)) return true;
+    for (struct record_work *other = *bucket_of(w->port, w->change.id); other; other = other->next)
+        if (other->holding && same_key(other, w)) w->waiting = true;
+    w->holding = !w->waiting;
+    if (w->waiting) loop_timer_start(w->port->loop, &w->timer, w->op->deadline_us, on_waited, w);
+    return w->holding;
+}
+
+void record_pass_turn(struct record_work *w)
+{
+    if (!w->holding) return;
+    w->holding = false;
+    struct record_work *oldest = NULL; /* a bucket begins with the youngest */
+    for (struct record_work *other = *bucket_of(w->port, w->change.id); other; other = other->next)
+        if (other->waiting && same_key(other, w)) oldest = other;
+    if (!oldest) return;
+    oldest->waiting = false;
+    oldest->holding = true;
+    loop_timer_start(w->port->loop, &oldest->timer, loop_now_us(w->port->loop), on_turn, oldest);
+}
+
 /* --- ends --- */
 
 void record_work_free(struct record_work *w)
@@ -177,6 +227,7 @@ static void finish(struct record_work *w)
 {
     struct record_op *op = w->op;
     loop_timer_stop(&w->timer);
+    record_pass_turn(w);
     *w->prev = w->next;
     if (w->next) w->next->prev = w->prev;
     metrics_count(w->port->cell, METRIC_RECORD_OPERATIONS, op->local ? 1 : 0, 0, 1);
@@ -239,6 +290,12 @@ void record_fail(struct record_work *w, enum status status, const char *detail)
     finish(w);
 }
 
+bool record_is_object(struct slice value)
+{
+    enum json_type type;
+    return json_validate(value, &type, NULL) == STATUS_OK && type == JSON_OBJECT;
+}
+
 /* --- begin and close --- */
 
 static void fill_change(struct record_store *store, struct record_change *change)
@@ -273,22 +330,24 @@ void record_start(struct record_port *port, struct record_op *op)
     w->kind = op->kind;
     w->change = op->change;
     w->started_us = loop_now_us(port->loop);
-    w->next = port->open;
-    w->prev = &port->open;
+    w->prev = bucket_of(port, w->change.id);
+    w->next = *w->prev;
     if (w->next) w->next->prev = &w->next;
-    port->open = w;
+    *w->prev = w;
     if (record_store_embedded(port->store))
         record_embedded_start(w);
-    else
+    else if (take_turn(w))
         record_redis_start(w);
 }
 
 void record_port_close(struct record_port *port)
 {
-    while (port->open) {
-        struct record_work *w = port->open;
-        record_fail(w, record_is(w, RECORD_READS) ? STATUS_SPOOL_UNAVAILABLE : STATUS_OUTCOME_UNKNOWN,
-                    "the daemon is stopping");
-    }
+    for (size_t i = 0; i < RECORD_BUCKETS; i++)
+        while (port->open[i]) {
+            struct record_work *w = port->open[i];
+            record_fail(w, record_is(w, RECORD_READS) ? STATUS_SPOOL_UNAVAILABLE : STATUS_OUTCOME_UNKNOWN,
+                        "the daemon is stopping");
+            assert(port->open[i] != w);
+        }
     record_lists_close(port);
 }

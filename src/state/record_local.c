@@ -207,6 +207,7 @@ static void post(struct record_work *w, bool reads, enum db_result (*run)(struct
     }
     loop_timer_start(w->port->loop, &w->timer, w->op->deadline_us, on_deadline, w);
     w->posted = true;
+    record_pass_turn(w); /* the spool keeps the order */
     if (spool_submit(options->spool, &w->spool_op)) return;
     w->posted = false;
     loop_timer_stop(&w->timer);

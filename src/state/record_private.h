@@ -18,9 +18,10 @@ struct record_work {
     unsigned kind;
     struct record_change change; /* shows what the op shows, from record_own on what `owned` holds */
     char *owned;
+    /* One change of a key at a time, for each loop: the others wait, rather than lose races. */
+    bool holding, waiting;
     int64_t started_us;
     struct loop_timer timer;
-    unsigned turns; /* races lost, and ways begun anew */
 
     /* What Redis said last, or the table's copy; of the loop. */
     struct lru_entry *base; /* holds base_version's value; NULL: absent or not known */
@@ -35,12 +36,13 @@ struct record_work {
 
     /* redis */
     unsigned reads; /* tries of the reading at hand */
+    unsigned races; /* lost */
     struct lru_token token;
     struct redis_call call;
     struct redis_command command;
     struct slice key, gone_key;
     char key_bytes[RECORD_KEY_MAX], gone_key_bytes[RECORD_GONE_KEY_MAX];
-    char number[24], tombstone_ms[24], tombstone[RECORD_GONE_TEXT_MAX];
+    char value_max[24], ttl_ms[24], tombstone_ms[24], tombstone[RECORD_GONE_TEXT_MAX];
 
     /* spool */
     struct spool_op spool_op;
@@ -68,6 +70,8 @@ static inline bool record_is(const struct record_work *w, unsigned trait)
 /* Preconditions that are the store's to judge. */
 bool record_guarded(const struct record_work *w);
 
+/* What may be read member by member. */
+bool record_is_object(struct slice value);
 /* Applies the change to w->version: verdict and result. Any thread. */
 void record_judge(struct record_work *w);
 /* The result goes into the table as this daemon's newest. */
@@ -80,6 +84,8 @@ void record_answer(struct record_work *w, bool local);
 /* With base_version, whatever the verdict: an optional change that is skipped. */
 void record_answer_as_read(struct record_work *w, bool local);
 void record_fail(struct record_work *w, enum status status, const char *detail);
+/* Lets the next change of the key begin, where this one held it up. */
+void record_pass_turn(struct record_work *w);
 /* After the op was answered. */
 void record_work_free(struct record_work *w);
 

@@ -20,17 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    READ_TRIES = 2,
-    RACES_AT_ONCE = 2,
-    RACE_WAIT_US = 1000,
-    SETTLE_POLL_MS = 10,
-    SETTLE_MARGIN_MS = 50,
-    SETTLE_SHARE = 4
-};
+enum { READ_TRIES = 2, SETTLE_POLL_MS = 10, SETTLE_MARGIN_US = 50000, SETTLE_SHARE = 4 };
 
 /* A longer time to live is as good as none, and would overflow. */
 static const int64_t PTTL_MAX = INT64_MAX / 4;
+
+static const char MISSHAPEN[] = "a script's answer has another shape";
 
 /* What a reading showed; slices live in the reply. */
 struct seen {
@@ -73,7 +68,8 @@ static bool parse_seen(const struct redis_call *call, struct seen *out)
         return false;
     *out = (struct seen){.foreign = value.type == REDIS_TYPE_INTEGER, .pttl_ms = pttl.integer};
     if (value.type == REDIS_TYPE_STRING) out->value = value.text;
-    if (gone.type == REDIS_TYPE_STRING && gone.text.len < RECORD_GONE_TEXT_MAX) out->gone = gone.text;
+    if (gone.type == REDIS_TYPE_STRING && gone.text.ptr && gone.text.len < RECORD_GONE_TEXT_MAX)
+        out->gone = gone.text;
     return value.type == REDIS_TYPE_NIL || value.type == REDIS_TYPE_STRING ||
            value.type == REDIS_TYPE_INTEGER;
 }
@@ -107,8 +103,16 @@ static bool adopt(struct record_work *w, const struct seen *seen)
     return true;
 }
 
-static void judge_and_go(struct record_work *w)
+static void take_seen(struct record_work *w, const struct seen *seen)
 {
+    if (seen->foreign) {
+        foreign(w);
+        return;
+    }
+    if (!adopt(w, seen)) {
+        record_fail(w, STATUS_OVERLOADED, "out of memory");
+        return;
+    }
     w->version = w->base_version;
     record_judge(w);
     if (w->verdict == RECORD_WRITE || w->verdict == RECORD_DELETE)
@@ -123,14 +127,10 @@ static void on_read(struct redis_call *call)
     struct seen seen;
     switch (call->outcome) {
     case REDIS_CALL_OK:
-        if (!parse_seen(call, &seen))
-            record_fail(w, STATUS_INTERNAL, "a script's answer has another shape");
-        else if (seen.foreign)
-            foreign(w);
-        else if (!adopt(w, &seen))
-            record_fail(w, STATUS_OVERLOADED, "out of memory");
+        if (parse_seen(call, &seen))
+            take_seen(w, &seen);
         else
-            judge_and_go(w);
+            record_fail(w, STATUS_INTERNAL, MISSHAPEN);
         return;
     case REDIS_CALL_FOREIGN:
         foreign(w);
@@ -157,11 +157,10 @@ static void submit_read(struct record_work *w, void (*done)(struct redis_call *c
     const struct record_store_options *options = record_store_options(w->store);
     char bytes[RECORD_TABLE_KEY_MAX];
     w->token = lru_fill_begin(options->lru, record_table_key(w->kind, w->change.id, bytes));
-    snprintf(w->number, sizeof w->number, "%zu", options->value_max);
     w->command =
         (struct redis_command){.script = redis_script(REDIS_SCRIPT_RECORD_READ),
                                .argc = 4,
-                               .argv = {SLICE_LITERAL("2"), w->key, w->gone_key, slice_of(w->number)},
+                               .argv = {SLICE_LITERAL("2"), w->key, w->gone_key, slice_of(w->value_max)},
                                .types = REDIS_TYPE_ARRAY};
     submit(w, done, not_taken);
 }
@@ -180,37 +179,32 @@ static void done(struct record_work *w)
     record_answer(w, false);
 }
 
-static void on_race_timer(void *arg)
-{
-    record_redis_start(arg);
-}
-
-/* Another change came first. Many that contend for one key drift apart by waiting a little, so that none
- * loses for ever. */
-static void lost_race(struct record_work *w)
+/* Another change came first; what it left is judged next. */
+static void lost_race(struct record_work *w, const struct seen *seen)
 {
     metrics_count(w->port->cell, METRIC_RECORD_RACES, 0, 0, 1);
-    int64_t now = loop_now_us(w->port->loop);
     if (record_is(w, RECORD_OPTIONAL))
         record_answer_as_read(w, false);
-    else if (w->turns > RECORD_RACES_MAX || now >= w->op->deadline_us)
+    else if (w->races++ == RECORD_RACES_MAX || loop_now_us(w->port->loop) >= w->op->deadline_us)
         record_fail(w, STATUS_OVERLOADED, "lost too many races against other changes");
-    else if (w->turns <= RACES_AT_ONCE)
-        record_redis_start(w);
+    else if (unsettled_has(record_store_options(w->store)->unsettled, w->kind, w->change.id))
+        record_local_start(w);
     else
-        loop_timer_start(w->port->loop, &w->timer,
-                         now + (int64_t)random_below(w->turns * (uint64_t)RACE_WAIT_US), on_race_timer, w);
+        take_seen(w, seen);
 }
 
 static void on_written(struct redis_call *call)
 {
     struct record_work *w = call->arg;
+    struct seen seen;
     switch (call->outcome) {
     case REDIS_CALL_OK:
-        if (call->replies[0].integer == 1)
+        if (call->replies[0].type == REDIS_TYPE_INTEGER)
             done(w);
+        else if (parse_seen(call, &seen))
+            lost_race(w, &seen);
         else
-            lost_race(w);
+            record_fail(w, STATUS_INTERNAL, MISSHAPEN);
         return;
     case REDIS_CALL_FOREIGN:
         foreign(w);
@@ -237,7 +231,9 @@ static void write_now(struct record_work *w)
     const struct record_store_options *options = record_store_options(w->store);
     char bytes[RECORD_TABLE_KEY_MAX];
     w->order = record_next_order(w->store);
-    lru_touch_slot(options->lru, record_table_key(w->kind, w->change.id, bytes));
+    struct slice table_key = record_table_key(w->kind, w->change.id, bytes);
+    lru_touch_slot(options->lru, table_key);
+    w->token = lru_fill_begin(options->lru, table_key);
 
     bool there = w->base_version.value.ptr != NULL;
     int64_t left_ms = 0;
@@ -245,21 +241,21 @@ static void write_now(struct record_work *w)
         left_ms = w->result.expires_ms - record_wall_ms(w->store);
         if (left_ms < 1) left_ms = 1;
     }
-    snprintf(w->number, sizeof w->number, "%lld", (long long)left_ms);
+    snprintf(w->ttl_ms, sizeof w->ttl_ms, "%lld", (long long)left_ms);
     snprintf(w->tombstone, sizeof w->tombstone, "%s %lld", w->change.change_id,
              (long long)w->change.stamp_ms);
     snprintf(w->tombstone_ms, sizeof w->tombstone_ms, "%lld", (long long)options->tombstone_ms);
     static const struct slice NONE = {"", 0};
     bool writes = w->verdict == RECORD_WRITE;
-    w->command = (struct redis_command){.script = redis_script(REDIS_SCRIPT_RECORD_WRITE),
-                                        .argc = 9,
-                                        .argv = {SLICE_LITERAL("2"), w->key, w->gone_key,
-                                                 there ? SLICE_LITERAL("equals") : SLICE_LITERAL("absent"),
-                                                 there ? w->base_version.value : NONE,
-                                                 writes ? slice_of(w->number) : NONE,
-                                                 writes ? buf_slice(&w->result.value) : NONE,
-                                                 slice_of(w->tombstone), slice_of(w->tombstone_ms)},
-                                        .types = REDIS_TYPE_INTEGER};
+    w->command = (struct redis_command){
+        .script = redis_script(REDIS_SCRIPT_RECORD_WRITE),
+        .argc = 10,
+        .argv = {SLICE_LITERAL("2"), w->key, w->gone_key,
+                 there ? SLICE_LITERAL("equals") : SLICE_LITERAL("absent"),
+                 there ? w->base_version.value : NONE, writes ? slice_of(w->ttl_ms) : NONE,
+                 writes ? buf_slice(&w->result.value) : NONE, slice_of(w->tombstone),
+                 slice_of(w->tombstone_ms), slice_of(w->value_max)},
+        .types = REDIS_TYPE_INTEGER | REDIS_TYPE_ARRAY};
     submit(w, on_written, record_local_start);
 }
 
@@ -276,12 +272,6 @@ static void not_settled(struct record_work *w)
 static void settled(struct record_work *w)
 {
     metrics_count(w->port->cell, METRIC_RECORD_SETTLED, 0, 0, 1);
-}
-
-static bool is_object(struct slice value)
-{
-    enum json_type type;
-    return json_validate(value, &type, NULL) == STATUS_OK && type == JSON_OBJECT;
 }
 
 /* Whether a value carries on what another one had been: they have a change in common. */
@@ -304,9 +294,9 @@ static enum fate fate_of_deletion(const struct record_work *w, const struct seen
     struct slice id = slice_of(w->change.change_id);
     if (!seen->value.ptr)
         return seen->gone.len > id.len && memcmp(seen->gone.ptr, id.ptr, id.len) == 0 ? HAPPENED : LOST_RACE;
+    if (!w->base_version.value.ptr) return GONE; /* there was nothing to delete, and now there is */
     if (slice_equal(seen->value, w->base_version.value)) return NOT_YET;
-    return w->base && is_object(seen->value) && follows(seen->value, w->base_version.value) ? LOST_RACE
-                                                                                            : GONE;
+    return record_is_object(seen->value) && follows(seen->value, w->base_version.value) ? LOST_RACE : GONE;
 }
 
 static enum fate fate_of(const struct record_work *w, const struct seen *seen)
@@ -316,7 +306,7 @@ static enum fate fate_of(const struct record_work *w, const struct seen *seen)
     if (w->verdict == RECORD_DELETE) return fate_of_deletion(w, seen);
     if (!there) return GONE; /* with our change, or before it */
     if (was_there && slice_equal(seen->value, w->base_version.value)) return NOT_YET;
-    if (!is_object(seen->value)) return LOST_RACE; /* what the rules say to it is the answer */
+    if (!record_is_object(seen->value)) return LOST_RACE; /* what the rules say to it is the answer */
     switch (record_value_trace(seen->value, slice_of(w->change.change_id))) {
     case RECORD_TRACE_FOUND:
         return HAPPENED;
@@ -339,11 +329,7 @@ static void on_looked(struct redis_call *call)
         settle_soon(w);
         return;
     }
-    if (seen.foreign) {
-        foreign(w);
-        return;
-    }
-    switch (fate_of(w, &seen)) {
+    switch (seen.foreign ? LOST_RACE : fate_of(w, &seen)) {
     case HAPPENED:
         settled(w);
         done(w);
@@ -353,7 +339,7 @@ static void on_looked(struct redis_call *call)
         break;
     case LOST_RACE:
         settled(w);
-        lost_race(w);
+        lost_race(w, &seen);
         break;
     case GONE:
         not_settled(w);
@@ -380,7 +366,7 @@ static int64_t settle_until_us(const struct record_work *w)
     int64_t until_us = w->op->deadline_us;
     if (record_guarded(w)) return until_us;
     int64_t margin_us = (until_us - w->started_us) / SETTLE_SHARE;
-    return until_us - (margin_us > SETTLE_MARGIN_MS * 1000 ? margin_us : SETTLE_MARGIN_MS * 1000);
+    return until_us - (margin_us > SETTLE_MARGIN_US ? margin_us : SETTLE_MARGIN_US);
 }
 
 static void settle(struct record_work *w)
@@ -398,7 +384,6 @@ static void settle(struct record_work *w)
 void record_redis_start(struct record_work *w)
 {
     const struct record_store_options *options = record_store_options(w->store);
-    w->turns++;
     if (unsettled_has(options->unsettled, w->kind, w->change.id)) {
         record_local_start(w);
         return;
@@ -406,6 +391,7 @@ void record_redis_start(struct record_work *w)
     if (!w->key.ptr) {
         w->key = record_key(w->store, w->kind, w->change.id, w->key_bytes);
         w->gone_key = record_gone_key(w->store, w->kind, w->change.id, w->gone_key_bytes);
+        snprintf(w->value_max, sizeof w->value_max, "%zu", options->value_max);
     }
     w->reads = 0;
     read_now(w);

@@ -30,11 +30,18 @@ static const char SCHEMA[] =
     " flags INTEGER NOT NULL, id BLOB NOT NULL, change_id BLOB NOT NULL, base INTEGER NOT NULL,"
     " stamp_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, aside BLOB, body BLOB NOT NULL, copy BLOB);"
     "CREATE INDEX journal_waiting ON journal (kind, id, seq) WHERE aside IS NULL;"
-    "CREATE INDEX journal_aside ON journal (seq) WHERE aside IS NOT NULL;";
+    "CREATE INDEX journal_aside ON journal (seq) WHERE aside IS NOT NULL;"
+    "CREATE TABLE locks (name BLOB PRIMARY KEY, fence INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
+    " keep_ms INTEGER NOT NULL, token BLOB NOT NULL, owner BLOB NOT NULL, idem BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX locks_keep ON locks (keep_ms);"
+    "CREATE TABLE lock_waiters (name BLOB NOT NULL, waiter BLOB NOT NULL, arrival INTEGER NOT NULL,"
+    " seen_ms INTEGER NOT NULL, PRIMARY KEY (name, waiter)) WITHOUT ROWID;"
+    "CREATE INDEX lock_waiters_arrival ON lock_waiters (name, arrival);"
+    "CREATE INDEX lock_waiters_seen ON lock_waiters (seen_ms);";
 
 /* Another identity must not be given what one of these tables holds. */
 static const char HOLDS_ANYTHING[] =
-    "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM records)";
+    "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM records) OR EXISTS (SELECT 1 FROM locks)";
 
 /* --- failures --- */
 
@@ -396,8 +403,12 @@ static bool prepare(const struct failure *f, struct db *db)
     return true;
 }
 
+/* What was set aside is tried once more with each start: whoever mended the key restarts the daemon. No harm
+ * where that cannot be written now. */
 static bool load_counts(const struct failure *f, struct db *db)
 {
+    (void)sqlite3_exec(db->sqlite, "UPDATE journal SET aside = NULL WHERE aside IS NOT NULL", NULL, NULL,
+                       NULL);
     int code = read_number(db, "SELECT max(seq) FROM journal", &db->last_seq);
     if (code == SQLITE_OK)
         code = read_number(db, "SELECT count(*) FROM journal WHERE aside IS NULL", &db->counts.waiting);

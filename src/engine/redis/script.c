@@ -4,7 +4,18 @@
 static const char STRING_WRITE[] = {
 #include "embed/string_write.lua.h"
 };
-
+static const char LOCK_ACQUIRE[] = {
+#include "embed/lock_acquire.lua.h"
+};
+static const char LOCK_RENEW[] = {
+#include "embed/lock_renew.lua.h"
+};
+static const char LOCK_RELEASE[] = {
+#include "embed/lock_release.lua.h"
+};
+static const char LOCK_GET[] = {
+#include "embed/lock_get.lua.h"
+};
 static const char RECORD_READ[] = {
 #include "embed/record_read.lua.h"
 };
@@ -14,6 +25,10 @@ static const char RECORD_WRITE[] = {
 
 static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
+    [REDIS_SCRIPT_LOCK_ACQUIRE] = {.source = {LOCK_ACQUIRE, sizeof LOCK_ACQUIRE}},
+    [REDIS_SCRIPT_LOCK_RENEW] = {.source = {LOCK_RENEW, sizeof LOCK_RENEW}},
+    [REDIS_SCRIPT_LOCK_RELEASE] = {.source = {LOCK_RELEASE, sizeof LOCK_RELEASE}},
+    [REDIS_SCRIPT_LOCK_GET] = {.source = {LOCK_GET, sizeof LOCK_GET}},
     [REDIS_SCRIPT_RECORD_READ] = {.source = {RECORD_READ, sizeof RECORD_READ}},
     [REDIS_SCRIPT_RECORD_WRITE] = {.source = {RECORD_WRITE, sizeof RECORD_WRITE}},
 };

@@ -7,18 +7,27 @@
 -- ARGV[4]  the new value
 -- ARGV[5]  the tombstone that a deletion leaves, also where nothing was there; a write removes it
 -- ARGV[6]  milliseconds until the tombstone goes
--- Returns  1 done, -1 the condition did not hold. WRONGTYPE when the value's key holds another type.
+-- ARGV[7]  optional: how many bytes a value may have
+-- Returns  1 done. The condition did not hold: -1, or with ARGV[7] what record_read returns, so that who lost
+--          a race tries again a round trip ahead of who begins. WRONGTYPE when the value's key holds another type.
 -- Cost     O(bytes of the value).
 local current = redis.pcall('GET', KEYS[1])
 if type(current) == 'table' then
     return current
 end
-if ARGV[1] == 'absent' then
-    if current then
+local expected = ARGV[1] == 'equals' and ARGV[2]
+if current ~= expected then
+    if not ARGV[7] then
         return -1
     end
-elseif current ~= ARGV[2] then
-    return -1
+    local gone = redis.pcall('GET', KEYS[2])
+    if type(gone) == 'table' then
+        gone = false
+    end
+    if current and #current > tonumber(ARGV[7]) then
+        current = #current
+    end
+    return { current, redis.call('PTTL', KEYS[1]), gone }
 end
 if ARGV[3] == '' then
     redis.call('DEL', KEYS[1])
