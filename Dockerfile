@@ -40,7 +40,8 @@ LABEL org.opencontainers.image.title="phoenix-cached" \
       org.opencontainers.image.description="Sidecar that caches LLM responses and keeps orchestrators' state over HTTP, in Redis, and outlives its outages" \
       org.opencontainers.image.version="${VERSION}"
 
-# The kubelet and Prometheus come from outside; the API's address stays loopback (see above).
+# The kubelet and Prometheus come from outside; the API's address stays loopback (see above). Where the network is
+# IPv6 alone: [::]:8380.
 ENV PHOENIX_ADMIN_LISTEN=0.0.0.0:8380
 EXPOSE 8379 8380
 
