@@ -8,12 +8,17 @@ CC        := gcc
 endif
 MODE      ?= release
 VERSION   := 0.1.0
+RELEASED  := 2026-11-23
+# Where `make install` puts things, below DESTDIR.
+PREFIX    ?= /usr/local
+SYSCONFDIR ?= /etc
 
 PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih sqlite3
 TEST_PC   := check libcurl
 DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
 DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
-DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
+DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
+DEB_IMAGE := podman buildah runc catatonit debootstrap
 DEB_BENCH := webdis wrk strace valgrind
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Werror
@@ -46,7 +51,7 @@ EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.jso
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
-        clean help docs
+        clean help docs install uninstall image image-base image-test systemd-test deps-run deps-image
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/phoenix-cached
@@ -91,6 +96,10 @@ tests-build: $(UNIT_BIN) $(INTEG_BIN) $(BUILD)/phoenix-cached
 ## make deps       install the Debian packages to build, run and test (apt; root or sudo)
 deps:
 	@tools/deps.sh $(DEB_RUN) $(DEB_TEST)
+deps-run:
+	@tools/deps.sh $(DEB_RUN)
+deps-image:
+	@tools/deps.sh $(DEB_IMAGE)
 deps-check:
 	@tools/deps.sh $(DEB_CHECK)
 deps-bench:
@@ -151,7 +160,9 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 check:
 	@$(MAKE) --no-print-directory deps-check-if-missing
 	@BUILD=$(BUILD) tools/check.sh
-.PHONY: deps-check-if-missing flags
+.PHONY: deps-check-if-missing flags release
+release:
+	@echo $(VERSION) $(RELEASED)
 # What the compiler is called with, a line each, for the tools of `make check`.
 flags:
 	@printf '%s\n' $(CFLAGS_ALL)
@@ -192,9 +203,45 @@ $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $< $(LIBS_ALL)
 
-## make docs       regenerate what comes from the tables (sample configuration, option table)
+## make docs       regenerate what comes from the tables (sample configuration, man pages)
 docs: all
 	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
+	tools/man.sh $(BUILD)/phoenix-cached $(VERSION) $(RELEASED)
+
+## make install / uninstall   program, units, man pages, configuration (DESTDIR, PREFIX=/usr/local, SYSCONFDIR=/etc)
+INSTALLED := $(PREFIX)/bin/phoenix-cached $(PREFIX)/lib/systemd/system/phoenix-cached.service \
+             $(PREFIX)/lib/systemd/system/phoenix-cached.socket $(PREFIX)/share/man/man8/phoenix-cached.8 \
+             $(PREFIX)/share/man/man5/phoenix-cached.conf.5
+CONF      := $(SYSCONFDIR)/phoenix-cached/phoenix-cached.conf
+PLACES    := -e 's|/usr/local/bin/|$(PREFIX)/bin/|' -e 's|/etc/|$(SYSCONFDIR)/|g'
+# A configuration that is there stays as it is.
+install: all
+	install -D -m 755 $(BUILD)/phoenix-cached $(DESTDIR)$(PREFIX)/bin/phoenix-cached
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	sed $(PLACES) systemd/phoenix-cached.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/phoenix-cached.service
+	sed $(PLACES) systemd/phoenix-cached.socket > $(DESTDIR)$(PREFIX)/lib/systemd/system/phoenix-cached.socket
+	sed $(PLACES) man/phoenix-cached.8 > $(DESTDIR)$(PREFIX)/share/man/man8/phoenix-cached.8
+	sed $(PLACES) man/phoenix-cached.conf.5 > $(DESTDIR)$(PREFIX)/share/man/man5/phoenix-cached.conf.5
+	chmod 644 $(addprefix $(DESTDIR),$(filter-out %/bin/phoenix-cached,$(INSTALLED)))
+	test -e $(DESTDIR)$(CONF) || install -D -m 644 config/phoenix-cached.conf $(DESTDIR)$(CONF)
+# A configuration that somebody changed stays too.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	! cmp -s config/phoenix-cached.conf $(DESTDIR)$(CONF) || rm -f $(DESTDIR)$(CONF)
+	rmdir $(DESTDIR)$(SYSCONFDIR)/phoenix-cached 2>/dev/null || test ! -e $(DESTDIR)$(CONF) || \
+		echo 'kept: $(DESTDIR)$(CONF)'
+
+## make image      the container image, with docker, podman or buildah (make deps-image); image-base makes its base
+##                 where no registry can be reached
+image:
+	@BUILD=$(BUILD) VERSION=$(VERSION) tools/image.sh
+image-base:
+	@BUILD=$(BUILD) tools/image_base.sh
+## make image-test, make systemd-test   the image itself; the service under a real systemd (both in containers)
+image-test: image
+	@BUILD=$(BUILD) tests/image.sh
+systemd-test: image
+	@BUILD=$(BUILD) tests/systemd.sh
 
 ## make clean
 clean:

@@ -4,8 +4,10 @@
 #ifndef PHOENIX_SRC_APP_PRIVATE_H
 #define PHOENIX_SRC_APP_PRIVATE_H
 
+#include "app_inherited.h"
 #include "app_listener.h"
 #include "app_state.h"
+#include "app_watchdog.h"
 #include "config/config.h"
 #include "engine/redis/probe.h"
 #include "engine/redis/tracking.h"
@@ -37,7 +39,9 @@ struct app {
     unsigned worker_count;
     struct house admin_house;
     struct server *admin;
+    struct inherited inherited; /* taken first of all, so that no descriptor is mistaken for one */
     struct listener *api_listener, *unix_listener, *admin_listener;
+    struct watchdog watchdog;
     struct redis_probe *probe;
     struct redis_tracking *tracking;
     struct redis_pool *replay_pool;
@@ -67,6 +71,8 @@ bool app_build_handback(struct app *app, struct metrics_cell *cell);
 /* --- app_accept.c --- */
 
 bool app_open_listeners(struct app *app, char *error, size_t size);
+/* For the log: the address of the configuration, or that it was not bound. */
+const char *app_listens_on(const struct app *app, enum inherited_kind kind, const char *address);
 
 /* --- app_stop.c --- */
 

@@ -2,6 +2,7 @@
  * back → loops stop → everything is destroyed by its own thread or after it was joined. */
 #include "app_private.h"
 
+#include "app_machine.h"
 #include "http/auth.h"
 
 enum { DRAIN_LOOK_MS = 20 };
@@ -46,6 +47,7 @@ void app_on_stop(void *arg)
     if (app->draining) return;
     app->draining = true;
     LOG(app->shared.log, LOG_INFO, "stopping: finishing what is in flight");
+    machine_notify("STOPPING=1");
     atomic_store(&app->shared.http.draining, true);
     listener_drain(app->api_listener);
     listener_drain(app->unix_listener);
@@ -110,6 +112,7 @@ void app_destroy(struct app *app)
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)
         loop_signal_destroy(&app->signals[i]);
     loop_timer_stop(&app->drain_timer);
+    watchdog_stop(&app->watchdog);
     loop_destroy(&app->loop);
     lock_store_destroy(&s->locks);
     app_state_close(&app->state);
