@@ -9,12 +9,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__ /* its runtime wants to be loaded first */
+enum { LOADABLE = false };
+#else
+enum { LOADABLE = true };
+#endif
+
 static struct stage s;
 static char disk[TEST_PATH_MAX], spool[TEST_PATH_MAX + 32], preload[TEST_PATH_MAX + 32],
     name[TEST_PATH_MAX + 32];
 static const char *env[5];
 
-/* The library lies beside the tests; under AddressSanitizer nothing may be loaded before its runtime. */
+/* It lies beside the tests. */
 static void find_library(void)
 {
     char build[TEST_PATH_MAX];
@@ -149,11 +155,12 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("spool disk");
-#ifndef __SANITIZE_ADDRESS__
-    TCase *tc = test_case(suite, "spool disk", 60);
-    tcase_add_loop_test(tc, a_full_disk_refuses_changes_until_there_is_room_again, 0, BACKEND_COUNT);
-    tcase_add_loop_test(tc, after_a_failed_sync_nothing_is_acknowledged_until_a_restart, 0, BACKEND_COUNT);
-    tcase_add_test(tc, after_a_failed_sync_what_was_committed_is_still_handed_back);
-#endif
+    if (LOADABLE) {
+        TCase *tc = test_case(suite, "spool disk", 60);
+        tcase_add_loop_test(tc, a_full_disk_refuses_changes_until_there_is_room_again, 0, BACKEND_COUNT);
+        tcase_add_loop_test(tc, after_a_failed_sync_nothing_is_acknowledged_until_a_restart, 0,
+                            BACKEND_COUNT);
+        tcase_add_test(tc, after_a_failed_sync_what_was_committed_is_still_handed_back);
+    }
     return test_run(suite);
 }
