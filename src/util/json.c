@@ -73,17 +73,6 @@ static void refuse_type(struct reading *r, const struct json_field *field)
     json_error_set(r->error, "member \"%s\" must be %s", field->name, list);
 }
 
-static bool name_is(struct slice name, bool escaped, const char *wanted)
-{
-    if (!escaped) return slice_equal_text(name, wanted);
-    const char *end = name.ptr + name.len;
-    for (const char *p = name.ptr; p < end; wanted++) {
-        /* names that the daemon knows are ASCII: a byte is a code point, and the NUL equals only \u0000 */
-        if (*wanted == '\0' || json_next_point(&p) != (unsigned char)*wanted) return false;
-    }
-    return *wanted == '\0';
-}
-
 static struct json_field *find_field(struct reading *r, struct slice name)
 {
     char first = name.len > 0 ? name.ptr[0] : '\0';
@@ -91,7 +80,7 @@ static struct json_field *find_field(struct reading *r, struct slice name)
         struct json_field *field = &r->fields[i];
         /* most fields are told apart by their first byte, before any call */
         if (field->name[0] != first && !r->scan.escaped) continue;
-        if (name_is(name, r->scan.escaped, field->name)) return field;
+        if (json_name_means(name, r->scan.escaped, field->name)) return field;
     }
     return NULL;
 }

@@ -48,29 +48,13 @@ static void *with_room(void *items, size_t count, size_t *cap, size_t size)
     return more;
 }
 
-static const char *skip_string(const char *p, const char *end)
-{
-    for (p++;; p++) {
-        p = json_skip_plain(p, end);
-        if (*p == '"') return p + 1;
-        if (*p == '\\') p++;
-    }
-}
-
-static const char *skip_scalar(const char *p, const char *end)
-{
-    while (p < end && *p != ',' && *p != ']' && *p != '}' && (unsigned char)*p > ' ')
-        p++;
-    return p;
-}
-
 static bool note_extents(struct canon *c)
 {
     size_t open[JSON_DEPTH_MAX];
     unsigned depth = 0;
     for (const char *p = c->begin; p < c->end;) {
         if (*p == '"') {
-            p = skip_string(p, c->end);
+            p = json_skip_string(p, c->end);
             continue;
         }
         uint32_t offset = (uint32_t)(p - c->begin);
@@ -101,24 +85,13 @@ static int compare_extents(const void *a, const void *b)
 
 static const char *skip_value(const struct canon *c, const char *p)
 {
-    if (*p == '"') return skip_string(p, c->end);
-    if (*p != '{' && *p != '[') return skip_scalar(p, c->end);
+    if (*p != '{' && *p != '[') return json_skip_value(p, c->end);
     struct extent wanted = {(uint32_t)(p - c->begin), 0};
     const struct extent *found =
         c->extent_count > 0 ? bsearch(&wanted, c->extents, c->extent_count, sizeof wanted, compare_extents)
                             : NULL;
     if (found != NULL) return c->begin + found->end;
-    unsigned depth = 0;
-    do {
-        if (*p == '"') {
-            p = skip_string(p, c->end);
-            continue;
-        }
-        if (*p == '{' || *p == '[') depth++;
-        if (*p == '}' || *p == ']') depth--;
-        p++;
-    } while (depth > 0);
-    return p;
+    return json_skip_value(p, c->end);
 }
 
 static int compare_members(const void *a, const void *b, void *text)
@@ -167,7 +140,7 @@ static const char *collect_members(struct canon *c, const char *p)
         if (more == NULL) return fail_memory(c);
         c->members = more;
         const char *name = p + 1;
-        p = skip_string(p, c->end);
+        p = json_skip_string(p, c->end);
         size_t name_len = (size_t)(p - 1 - name);
         p = json_skip_blanks(p, c->end);
         p = json_skip_blanks(p + 1, c->end); /* the colon */
@@ -245,7 +218,7 @@ static const char *emit_value(struct canon *c, const char *p)
     if (*p == '{') return emit_object(c, p);
     if (*p == '[') return emit_array(c, p);
     if (*p == '"') return emit_string(c, p);
-    const char *end = skip_scalar(p, c->end);
+    const char *end = json_skip_value(p, c->end);
     buf_append(c->out, p, (size_t)(end - p));
     return end;
 }

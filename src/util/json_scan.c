@@ -98,6 +98,39 @@ const char *json_skip_plain(const char *p, const char *end)
     return p;
 }
 
+const char *json_skip_string(const char *p, const char *end)
+{
+    for (p++;; p++) {
+        p = json_skip_plain(p, end);
+        if (*p == '"') return p + 1;
+        if (*p == '\\') p++;
+    }
+}
+
+static const char *skip_scalar(const char *p, const char *end)
+{
+    while (p < end && *p != ',' && *p != ']' && *p != '}' && (unsigned char)*p > ' ')
+        p++;
+    return p;
+}
+
+const char *json_skip_value(const char *p, const char *end)
+{
+    if (*p == '"') return json_skip_string(p, end);
+    if (*p != '{' && *p != '[') return skip_scalar(p, end);
+    unsigned depth = 0;
+    do {
+        if (*p == '"') {
+            p = json_skip_string(p, end);
+            continue;
+        }
+        if (*p == '{' || *p == '[') depth++;
+        if (*p == '}' || *p == ']') depth--;
+        p++;
+    } while (depth > 0);
+    return p;
+}
+
 static bool is_between(char c, unsigned char low, unsigned char high)
 {
     return (unsigned char)c >= low && (unsigned char)c <= high;

@@ -55,9 +55,14 @@ static inline const char *json_skip_blanks(const char *p, const char *end)
 
 /* Skips what means nothing within a string: ASCII from the blank on but quote and backslash. */
 const char *json_skip_plain(const char *p, const char *end);
+/* The places behind the string and the value that begin at `p` within a validated text. */
+const char *json_skip_string(const char *p, const char *end);
+const char *json_skip_value(const char *p, const char *end);
 
 /* Sets detail by a format. `error` may be NULL. */
 void json_error_set(struct json_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Whether what stands between a name's quotes means `wanted` (ASCII). */
+bool json_name_means(struct slice name, bool escaped, const char *wanted);
 /* How many bytes of a name fit into a detail: whole characters. */
 int json_error_name_len(struct slice name);
 

@@ -66,6 +66,17 @@ int json_compare_names(const char *a, const char *b)
     }
 }
 
+bool json_name_means(struct slice name, bool escaped, const char *wanted)
+{
+    if (!escaped) return slice_equal_text(name, wanted);
+    const char *end = name.ptr + name.len;
+    for (const char *p = name.ptr; p < end; wanted++) {
+        /* names that the daemon knows are ASCII: a byte is a code point, and the NUL equals only \u0000 */
+        if (*wanted == '\0' || json_next_point(&p) != (unsigned char)*wanted) return false;
+    }
+    return *wanted == '\0';
+}
+
 void json_append_point(struct buf *out, uint32_t point)
 {
     unsigned char bytes[4];
