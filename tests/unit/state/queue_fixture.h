@@ -256,7 +256,7 @@ static inline const char *queue_receipt(struct queue_fixture *f, const char *id)
     const struct resp_value *v = resp_call_list(f->direct, argv);
     receipt[0] = 0;
     if (v && v->type == '$') {
-        const char *agent = v->text + 52;
+        const char *agent = v->text + 47;
         snprintf(receipt, sizeof receipt, "%s", agent + strlen(agent) + 1);
     }
     return receipt;
