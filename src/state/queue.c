@@ -162,7 +162,7 @@ void queue_port_destroy(struct queue_port **port)
 
 /* --- an operation --- */
 
-static void send(struct queue_work *w);
+static void send_now(struct queue_work *w);
 
 static bool only_reads(enum queue_verb verb)
 {
@@ -190,7 +190,7 @@ static void settle(void *arg)
     if (now >= w->op->deadline_us || !breaker_allows(redis_node_breaker(node)))
         give_up(w);
     else if (redis_node_quiet(node))
-        send(w);
+        send_now(w);
     else
         loop_timer_start(w->port->loop, &w->timer, now + SETTLE_POLL_MS * INT64_C(1000), settle, w);
 }
@@ -211,7 +211,7 @@ static void on_answer(struct queue_work *w, const struct redis_reply *reply)
         else if (w->op->adopted.shown == 0)
             finish(w, STATUS_OK);
         else
-            send(w);
+            send_now(w);
         return;
     }
     w->op->status = STATUS_OK;
@@ -248,7 +248,7 @@ static void on_reply(struct redis_call *call)
     }
 }
 
-static void send(struct queue_work *w)
+static void send_now(struct queue_work *w)
 {
     w->call = (struct redis_call){
         .commands = &w->command, .count = 1, .deadline_us = w->op->deadline_us, .done = on_reply, .arg = w};
@@ -303,7 +303,7 @@ void queue_start(struct queue_port *port, struct queue_op *op)
     if (!queue_ask(w))
         finish(w, op->status);
     else
-        send(w);
+        send_now(w);
 }
 
 /* --- returns --- */

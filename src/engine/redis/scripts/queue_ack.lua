@@ -4,7 +4,7 @@
 -- ARGV[2]  milliseconds a finished id is remembered
 -- ARGV[3]  ids and receipts, a 2-byte length before each
 -- Returns  a character for each: '+' finished (also before, by this receipt), '-' another's lease or none, '?' no such task
--- Cost     O(log leases) per task; 7 commands whatever their number, a further one if some are not leased by their receipt.
+-- Cost     O(log leases) per task; 7 commands whatever their number, one more for each that is not alive.
 local ids, receipts, pos, size = {}, {}, 1, #ARGV[3]
 while pos <= size do
     ids[#ids + 1], receipts[#receipts + 1], pos = struct.unpack('>Hc0Hc0', ARGV[3], pos)

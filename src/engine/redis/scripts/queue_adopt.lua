@@ -8,7 +8,7 @@
 --          reason and first bytes (4-byte length before each), or 't' and the task as in queue_enqueue
 -- ARGV[5]  at most so many bad items are kept
 -- Returns  a character for each item moved: 'b' set aside, else as queue_enqueue
--- Cost     O(log N) and O(bytes) per item.
+-- Cost     O(log N) and O(bytes) per item, 12 commands at most.
 local items, item_max, pos, said = ARGV[4], tonumber(ARGV[3]), 1, {}
 while pos <= #items do
     local length, sha, kind

@@ -4,7 +4,7 @@
 -- ARGV[2]  id
 -- ARGV[3]  milliseconds a finished id is remembered
 -- Returns  1 (also where it was cancelled before), 0 no such task
--- Cost     O(log N), 9 commands at most.
+-- Cost     O(log N), 8 commands at most.
 local t = load(ARGV[2])
 if not t then
     return finished(ARGV[2]) == 'c' and 1 or 0

@@ -8,8 +8,8 @@
 -- ARGV[5]  'r', or 'a': a lease that ends finishes its task (ack: auto)
 -- ARGV[6]  bytes of bodies after which no further task is taken (there is always one)
 -- ARGV[7]  agents, each with a NUL behind it; '' for all
--- Returns  {now (ms), tasks passed over because their time to live is over (queue_tick removes them), then for each task: id, attempt, receipt, lease's
---          end (ms), body}
+-- Returns  {now (ms), tasks passed over because their time to live is over (queue_tick removes them), then for each task:
+--          id, attempt, receipt, lease's end (ms), body}
 -- Cost     O(log N) per task, and O(agents x ARGV[3]) where some are named; 10 commands for however many tasks, one more
 --          for each agent named.
 local op, count, kind, bytes_max = ARGV[2], tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
@@ -114,8 +114,8 @@ for i = 1, taken do
     end
     leases[2 * i - 1], leases[2 * i] = ends, id
     ops[2 * i - 1], ops[2 * i] = 0, op .. id
-    metas[2 * i - 1], metas[2 * i] = id, struct.pack(FORMAT, 'l', t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], ends, t[9], t[10],
-        receipt) .. t[11]
+    metas[2 * i - 1], metas[2 * i] = id, struct.pack(FORMAT, 'l', t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], ends,
+        t[9], t[10], receipt) .. t[11]
     show(id, t[1] + 1, receipt, ends, bodies[i])
 end
 if #agents > 0 then

@@ -5,7 +5,7 @@
 -- ARGV[3]  the tasks, each: id, agent (2-byte length before each), priority (1 byte), delay and time to live (ms, 6 bytes
 --          each), max_attempts (2), body (4-byte length before it); big-endian
 -- Returns  a character for each task: '+' added, or the state its id has: r d l x, a c p (see queue_lib).
--- Cost     O(log N) per task, 8 to 12 commands whatever their number, and 2 to 4 for each daemon that is woken.
+-- Cost     O(log N) per task, 10 commands at most whatever their number, and 4 for each daemon that is woken.
 local tasks, ids, pos, size = {}, {}, 1, #ARGV[3]
 while pos <= size do
     local t = {}

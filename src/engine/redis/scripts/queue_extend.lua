@@ -3,7 +3,7 @@
 -- ARGV[1]  time; see queue_lib
 -- ARGV[2]  id      ARGV[3]  receipt      ARGV[4]  milliseconds from now
 -- Returns  the lease's end (ms), -1 another's lease or none, -2 no such task
--- Cost     O(log leases), 5 commands.
+-- Cost     O(log leases), 4 commands.
 local t = load(ARGV[2])
 if not t then
     return finished(ARGV[2]) and -1 or -2

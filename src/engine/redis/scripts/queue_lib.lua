@@ -24,6 +24,8 @@
 -- ARGV[1] of every script is the time in us, '' for this server's clock. The daemon always sends ''; tests send their
 -- own. Whoever can send another time here can write the keys as well, so it opens nothing.
 --
+-- Costs count the commands a script calls, TIME apart.
+--
 -- Whatever takes something away does it first: under maxmemory Redis refuses a script's first write if that may need
 -- memory, and none after it. So acks and leases work when memory is full, enqueues are refused whole.
 local call = redis.call
@@ -50,8 +52,8 @@ local function load(id)
         return nil
     end
     local t, pos = {id = id}, 1
-    t.state, t.failures, t.max, t.priority, t.arrival, t.rank, t.added, t.ttl, t.ends, t.at, t.bytes, t.agent, t.receipt, pos =
-        struct.unpack(FORMAT, raw)
+    t.state, t.failures, t.max, t.priority, t.arrival, t.rank, t.added, t.ttl, t.ends, t.at, t.bytes, t.agent,
+        t.receipt, pos = struct.unpack(FORMAT, raw)
     t.history = string.sub(raw, pos)
     return t
 end
@@ -66,8 +68,8 @@ local function load_from(index, id)
 end
 
 local function pack_meta(t)
-    return struct.pack(FORMAT, t.state, t.failures, t.max, t.priority, t.arrival, t.rank, t.added, t.ttl, t.ends, t.at, t.bytes,
-        t.agent, t.receipt) .. t.history
+    return struct.pack(FORMAT, t.state, t.failures, t.max, t.priority, t.arrival, t.rank, t.added, t.ttl, t.ends, t.at,
+        t.bytes, t.agent, t.receipt) .. t.history
 end
 
 local function ready_member(t)
@@ -191,7 +193,8 @@ end
 
 -- Adds tasks, a list of tables; one string in return, a character for each: '+' added, else the state its id has.
 local function add(tasks, ids, aging_us)
-    local metas, done, known, said = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids)), {}, {}
+    local metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
+    local known, said = {}, {}
     local meta, body, ready, agents, expiry, delayed = {}, {}, {}, {}, {}, {}
     local arrival = call('INCRBY', ARRIVAL, #tasks) - #tasks
     for i, t in ipairs(tasks) do

@@ -7,7 +7,7 @@
 -- ARGV[5]  reason: a JSON string
 -- ARGV[6]  backoff of the first failure (ms)      ARGV[7]  longest backoff (ms)      ARGV[8]  jitter, 0 to 999
 -- Returns  '+', '-' another's lease or none, '?' no such task
--- Cost     O(log N), 9 commands.
+-- Cost     O(log N), 8 commands, and 4 for a daemon that is woken.
 local id, receipt = ARGV[2], ARGV[3]
 local t = load(id)
 if not t then

@@ -5,7 +5,7 @@
 -- ARGV[2]  id      ARGV[3]  op: 16 characters
 -- ARGV[4]  microseconds that one step of priority is worth
 -- Returns  '+', '-' it is not dead, '?' no such task
--- Cost     O(log N), 8 commands, and 2 to 4 for a daemon that is woken.
+-- Cost     O(log N), 8 commands, and 4 for a daemon that is woken.
 local t = load(ARGV[2])
 if not t then
     return '?'

@@ -4,7 +4,7 @@
 -- ARGV[1]  time; see queue_lib
 -- ARGV[2]  op: 16 characters
 -- Returns  how many tasks became ready
--- Cost     O(log N) per task, 8 commands each.
+-- Cost     O(log N) per task, 7 commands each.
 local op, count = ARGV[2], 0
 for _, member in ipairs(call('ZRANGEBYLEX', OPS, '[' .. op, '(' .. op .. '\255')) do
     local id = string.sub(member, 17)

@@ -8,7 +8,7 @@
 -- ARGV[7]  milliseconds a returned op is remembered      ARGV[8]  milliseconds a bad item is kept
 -- Returns  {1 if more is due, leases ended, of these now dead, of these finished (ack: auto), made ready, expired, dead ones
 --          forgotten, finished ids forgotten, items in the inbox, when the next lease ends or delayed task is due (ms, 0 none)}
--- Cost     9 commands when nothing is due; O(log N) per task, 9 commands each.
+-- Cost     10 commands when nothing is due; O(log N) per task, 9 commands each.
 local limit, base, cap, jitter = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local more = 0
 
