@@ -7,6 +7,8 @@
  *   cache-hot.req    GET of one key;                            webdis-hot.req the same for Webdis
  *   cache-put.req    PUT of 1 KiB to each key;                  webdis-set.req SETEX of the same bytes
  *   lookup.req       POST /cache/lookup of each prompt;         prompt-get.req GET of the same entries
+ *   session-create.req, session-patch.req   KEYS sessions: POST of each, PATCH of each's data;
+ *   live-create.req, live-patch.req         the same of LIVE_SESSIONS others
  * Keys end in twelve decimal digits because redis-benchmark can only vary those. */
 #include <assert.h>
 #include <ctype.h>
@@ -20,7 +22,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { VALUE_BYTES = 1024, KEY_BYTES = 65, KEYS_MAX = 1000000, STRIDE = 7919, TTL_S = 86400 };
+enum {
+    VALUE_BYTES = 1024,
+    KEY_BYTES = 65,
+    KEYS_MAX = 1000000,
+    LIVE_SESSIONS = 1000,
+    STRIDE = 7919,
+    TTL_S = 86400
+};
 
 static const char KEY_HEAD[] = "b6e4c1d2a3f5978860717e2f3c4d5a6b8c9d0e1f2a3b4c5d6e7f";
 
@@ -164,6 +173,28 @@ static void write_keys(const char *directory, FILE *fill, unsigned keys)
     close_file(set);
 }
 
+static void write_sessions(const char *directory, const char *name, unsigned keys)
+{
+    char file[64], prose[200 + 1] = "", body[512];
+    (void)snprintf(file, sizeof file, "%s-create.req", name);
+    FILE *create = open_in(directory, file);
+    (void)snprintf(file, sizeof file, "%s-patch.req", name);
+    FILE *patch = open_in(directory, file);
+    for (unsigned i = 0; i < keys; i++) {
+        fill_prose(prose, sizeof prose - 1, i);
+        int len =
+            snprintf(body, sizeof body,
+                     "{\"correlation_id\":\"%s-%u\",\"data\":{\"step\":0,\"note\":\"%s\"}}", name, i, prose);
+        put_request(create, "POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len,
+                    body);
+        len = snprintf(body, sizeof body, "{\"data\":{\"step\":%u}}", i + 1);
+        put_request(patch, "PATCH /session/%s-%u HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s",
+                    name, i, len, body);
+    }
+    close_file(create);
+    close_file(patch);
+}
+
 static char *escape_json(const char *text)
 {
     char *out = calloc(strlen(text) + 1, 6);
@@ -260,6 +291,8 @@ int main(int argc, char **argv)
     }
     FILE *fill = open_in(argv[1], "fill.resp");
     write_keys(argv[1], fill, (unsigned)keys);
+    write_sessions(argv[1], "session", (unsigned)keys);
+    write_sessions(argv[1], "live", LIVE_SESSIONS);
     const unsigned prompts = write_prompts(argv[1], fill, argv[2]);
     close_file(fill);
     printf("prompts=%u\n", prompts);

@@ -76,18 +76,26 @@ static void keep(struct cache_write *w, enum status otherwise)
     if (w->kind == CACHE_DELETE) {
         flags |= LRU_DELETED;
         meta.expires_ms = 0;
-    } else if (w->kind == CACHE_CREATE) {
-        flags |= LRU_IF_ABSENT;
     }
     bool replaced = false;
-    bool kept = lru_put(cache_store_lru(w->port->store), w->key,
-                        w->kind == CACHE_DELETE ? SLICE_NONE : w->value, &meta, flags, &replaced);
-    if (!kept)
-        finish(w, otherwise, false, true); /* no memory */
-    else if (replaced && w->kind == CACHE_CREATE)
-        finish(w, STATUS_PRECONDITION_FAILED, false, true);
-    else
+    if (lru_put(cache_store_lru(w->port->store), w->key, w->kind == CACHE_DELETE ? SLICE_NONE : w->value,
+                &meta, flags, &replaced))
         finish(w, STATUS_OK, replaced, true);
+    else
+        finish(w, otherwise, false, true); /* no memory */
+}
+
+/* A create behind a write of ours that is pending is judged by it, being the newest version. False: by now
+ * none is pending. */
+static bool create_behind(struct cache_write *w)
+{
+    struct lru_meta meta = meta_of(w);
+    bool exists = false;
+    if (!lru_put(cache_store_lru(w->port->store), w->key, w->value, &meta,
+                 LRU_PENDING | LRU_IF_PENDING | LRU_IF_ABSENT, &exists))
+        return false;
+    finish(w, exists ? STATUS_PRECONDITION_FAILED : STATUS_OK, false, true);
+    return true;
 }
 
 static void not_taken(struct cache_write *w, enum status why)
@@ -229,8 +237,11 @@ void cache_write_start(struct cache_port *port, struct cache_write *w)
     bool may_pass =
         w->kind == CACHE_PUT && !fits(w) && redis_node_quiet(cache_store_options(port->store)->node);
     if (!may_pass && is_pending(port->store, w->key)) {
-        keep(w, STATUS_REDIS_UNAVAILABLE);
-        return;
+        if (w->kind != CACHE_CREATE || !fits(w)) {
+            keep(w, STATUS_REDIS_UNAVAILABLE);
+            return;
+        }
+        if (create_behind(w)) return;
     }
     w->redis_key = cache_store_redis_key(port->store, w->key, w->redis_key_bytes);
     snprintf(w->ttl, sizeof w->ttl, "%lld", (long long)w->ttl_ms);

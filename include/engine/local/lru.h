@@ -41,7 +41,13 @@ struct lru_options {
     const struct clock *clock;
 };
 
-enum lru_flags { LRU_OWN = 1, LRU_PENDING = 2, LRU_DELETED = 4, LRU_IF_ABSENT = 64 /* of a put only */ };
+enum lru_flags {
+    LRU_OWN = 1,
+    LRU_PENDING = 2,
+    LRU_DELETED = 4,
+    LRU_IF_ABSENT = 64, /* of a put only, as the next */
+    LRU_IF_PENDING = 128
+};
 
 /* What the caller knows of a value; copied into the entry, opaque to the table but for expires_ms and
  * stamp_ms. */
@@ -121,9 +127,10 @@ void lru_touch_slot(struct lru *lru, struct slice key);
  * never trusted; touches the slot. Rules, under the shard's lock: an OWN entry with a later stamp_ms stays
  * (when both are known; the later call wins when they are equal) and the new one is dropped; whichever stays
  * is PENDING if either was. Embedded mode puts plain OWN entries. `out_replaced`: a live, undeleted entry was
- * there before; written in any case; with LRU_IF_ABSENT nothing is changed then. A pending put evicts others
- * to fit; false: no memory, or larger than an eighth of the budget (an older value of that key is dropped all
- * the same, pending or not). */
+ * there before; written in any case; with LRU_IF_ABSENT nothing is changed then. With LRU_IF_PENDING nothing
+ * is changed, and false returned, unless a pending entry is there. A pending put evicts others to fit; false:
+ * no memory, or larger than an eighth of the budget (an older value of that key is dropped all the same,
+ * pending or not). */
 bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct lru_meta *meta,
              unsigned flags, bool *out_replaced);
 

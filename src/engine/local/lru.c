@@ -266,11 +266,12 @@ bool lru_put(struct lru *lru, struct slice key, struct slice value, const struct
     pthread_mutex_lock(&shard->lock);
     struct lru_entry *old = lru_find_live(lru, shard, (uint32_t)(hash >> 32), key, now_ms, &gone);
     *out_replaced = old && !old->deleted && !lru_is_over(old, now_ms);
-    if (*out_replaced && (flags & LRU_IF_ABSENT)) {
+    bool unwanted = (flags & LRU_IF_PENDING) && !(old && (old->flags & LRU_PENDING));
+    if (unwanted || (*out_replaced && (flags & LRU_IF_ABSENT))) {
         pthread_mutex_unlock(&shard->lock);
         lru_release(e);
         lru_free_chain(gone);
-        return true;
+        return !unwanted;
     }
     struct lru_entry *now = put_locked(lru, shard, old, e, meta, flags & LRU_PENDING, &gone);
     bool ok = now != NULL;

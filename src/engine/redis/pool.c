@@ -234,14 +234,17 @@ bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
     if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now) return false;
     struct member *m = least_loaded(p);
     if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);
+    if (m ? conn_inflight(m->conn) >= p->options.inflight_max : p->waiting_count >= p->options.inflight_max) {
+        metrics_count(p->options.cell, METRIC_REDIS_FULL, 0, 0, 1);
+        return false;
+    }
     if (m) {
-        if (conn_inflight(m->conn) >= p->options.inflight_max) return false;
         m->used_us = now;
         conn_submit(m->conn, call);
         return true;
     }
     /* They will all be on the connection that comes. */
-    if (p->opening == 0 || p->waiting_count >= p->options.inflight_max) return false;
+    if (p->opening == 0) return false;
     p->waiting_count++;
     call->next = NULL;
     *p->waiting_tail = call;

@@ -143,6 +143,8 @@ static void collect(struct house_shared *shared)
         metrics_count(shared->scrape_cell, METRIC_LRU_EXITS, i, 0, stats.exits[i] - shared->exits_seen[i]);
         shared->exits_seen[i] = stats.exits[i];
     }
+    metrics_count(shared->scrape_cell, METRIC_LRU_TOO_LARGE, 0, 0, stats.too_large - shared->too_large_seen);
+    shared->too_large_seen = stats.too_large;
     uint64_t dropped = log_dropped(shared->log);
     metrics_count(shared->scrape_cell, METRIC_LOG_DROPPED, 0, 0, dropped - shared->dropped_seen);
     shared->dropped_seen = dropped;

@@ -387,6 +387,28 @@ START_TEST(a_put_over_a_pending_value_that_has_expired_replaces_nothing_live)
 }
 END_TEST
 
+START_TEST(a_put_behind_a_pending_value_only_changes_nothing_once_that_is_settled)
+{
+    struct lru_meta meta = {.stamp_ms = 200};
+    bool replaced;
+    put_at(&f, "k", "old", LRU_PENDING, 100, 0);
+    unsigned flags;
+    struct lru_entry *taken = lru_pending_take(f.lru, &flags);
+    ck_assert(lru_put(f.lru, slice_of("k"), slice_of("new"), &meta,
+                      LRU_PENDING | LRU_IF_PENDING | LRU_IF_ABSENT, &replaced));
+    ck_assert(replaced);
+    LOOKS(&f, "k", "old/op");
+    lru_settle(f.lru, taken, false);
+    lru_release(taken);
+    ck_assert(!lru_put(f.lru, slice_of("k"), slice_of("new"), &meta,
+                       LRU_PENDING | LRU_IF_PENDING | LRU_IF_ABSENT, &replaced));
+    LOOKS(&f, "k", "old/o");
+    ck_assert(
+        !lru_put(f.lru, slice_of("j"), slice_of("new"), &meta, LRU_PENDING | LRU_IF_PENDING, &replaced));
+    ck_assert_uint_eq(fixture_stats(&f).pending_entries, 0);
+}
+END_TEST
+
 START_TEST(an_earlier_write_does_not_replace_a_later_pending_value_that_has_expired)
 {
     unsigned pending = _i ? LRU_PENDING : 0;
@@ -513,6 +535,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_fill_never_replaces_a_pending_entry);
     tcase_add_test(t, a_pending_value_that_has_expired_hides_what_redis_says);
     tcase_add_test(t, a_put_over_a_pending_value_that_has_expired_replaces_nothing_live);
+    tcase_add_test(t, a_put_behind_a_pending_value_only_changes_nothing_once_that_is_settled);
     tcase_add_loop_test(t, an_earlier_write_does_not_replace_a_later_pending_value_that_has_expired, 0, 2);
     tcase_add_test(t, an_acknowledged_tombstone_hides_until_it_expires_or_is_filled);
     tcase_add_test(t, a_pending_tombstone_never_expires);
