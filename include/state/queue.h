@@ -22,6 +22,7 @@
 #ifndef PHOENIX_STATE_QUEUE_H
 #define PHOENIX_STATE_QUEUE_H
 
+#include "engine/local/spool.h"
 #include "engine/redis/pool.h"
 #include "util/buf.h"
 #include "util/status.h"
@@ -79,6 +80,7 @@ struct queue_verdict {
     enum status status; /* enqueue: OK. ack: OK, STALE_RECEIPT, NOT_FOUND */
     bool added;         /* enqueue; else the id was known, in: */
     enum queue_state state;
+    bool journaled; /* added, acked: committed here, and Redis has still to learn it (202) */
 };
 
 struct queue_lease {
@@ -131,7 +133,12 @@ struct queue_adopted {
 struct queue_store;
 
 struct queue_store_options {
-    struct redis_node *node;
+    struct redis_node *node;   /* NULL: embedded */
+    struct spool *spool;       /* NULL: without one, where there is a node */
+    const struct clock *clock; /* embedded mode's */
+    /* Tasks have become ready in the file: whoever waits in this daemon should look. On a port's loop. */
+    void (*on_ready)(void *arg, int64_t count);
+    void *ready_arg;
     const char *prefix; /* redis.prefix; borrowed */
     int64_t retry_base_ms, retry_max_ms, dedupe_ms;
     int64_t aging_us;    /* that one step of priority is worth */
@@ -148,6 +155,7 @@ struct queue_store_options {
 };
 
 struct queue_store *queue_store_create(const struct queue_store_options *options); /* NULL: no memory */
+/* After the spool and the loops: what came back late from the one ends on the others. */
 void queue_store_destroy(struct queue_store **store);
 const struct queue_store_options *queue_store_options(const struct queue_store *store);
 /* A daemon's channel on which it is told of ready tasks (QUEUE_WAIT): what stands before its name. */
@@ -157,7 +165,7 @@ const char *queue_store_channel(const struct queue_store *store);
 
 struct queue_port;
 
-/* The pool outlives the port. NULL: no memory. */
+/* The pool outlives the port; NULL where the store has no node. NULL: no memory. */
 struct queue_port *queue_port_create(struct queue_store *store, struct loop *loop, struct redis_pool *pool);
 /* After the pool was destroyed, so that no call is in flight. */
 void queue_port_destroy(struct queue_port **port);
@@ -231,8 +239,11 @@ struct queue_op {
     /* valid in done, which is also how long what slices and pointers show lives */
     enum status status; /* OK, those named above, REDIS_UNAVAILABLE (not done), REDIS_REFUSED (not done),
                            FOREIGN_VALUE (the inbox is no list, a part of another type), OUTCOME_UNKNOWN,
-                           OVERLOADED (no memory) */
+                           OVERLOADED (no memory), SPOOL_UNAVAILABLE (not done: the file cannot commit) */
     char detail[96];    /* of REDIS_REFUSED: what Redis said; "" where there is nothing to add */
+    bool local;         /* Redis did not answer it; embedded too */
+    bool partial;       /* counts, views: only what this daemon knows */
+    bool journaled;     /* NACK: committed here, and Redis has still to learn it (202) */
     char op_id[QUEUE_OP_SIZE];
     const struct queue_verdict *verdicts;
     const struct queue_lease *leases;
