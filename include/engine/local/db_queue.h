@@ -1,10 +1,10 @@
-/* db_queue: the task queue in the SQLite file: embedded mode's own, and what was enqueued while Redis was away. The
- * same transitions as the queue's scripts make on Redis (engine/redis/scripts/queue_lib.lua), by the time that is
- * passed in. On the spool's thread; what changes anything inside its transaction.
+/* db_queue: the task queue in the SQLite file: embedded mode's own, and what was enqueued while Redis was
+ * away. The same transitions as the queue's scripts make on Redis (engine/redis/scripts/queue_lib.lua), by
+ * the time that is passed in. On the spool's thread; what changes anything inside its transaction.
  *
  * A fifth state is the file's own: a task that is being handed back to Redis, or may be there already (its
- * enqueue's reply was lost). Nobody is given it here. And a second table: what Redis has to learn of tasks that
- * were finished or given back while it was away. */
+ * enqueue's reply was lost). Nobody is given it here. And a second table: what Redis has to learn of tasks
+ * that were finished or given back while it was away. */
 #ifndef PHOENIX_ENGINE_LOCAL_DB_QUEUE_H
 #define PHOENIX_ENGINE_LOCAL_DB_QUEUE_H
 
@@ -32,10 +32,11 @@ struct db_queue_rules {
 
 /* What became of an id. */
 enum db_queue_said {
-    DB_QUEUE_DONE = '+',   /* added; finished, also before and by this receipt; given back; requeued; cancelled */
-    DB_QUEUE_STALE = '-',  /* another's lease or none; not dead */
+    DB_QUEUE_DONE =
+        '+', /* added; finished, also before and by this receipt; given back; requeued; cancelled */
+    DB_QUEUE_STALE = '-', /* another's lease or none; not dead */
     DB_QUEUE_NO_TASK = '?',
-    DB_QUEUE_BACK = 'b',   /* it may be in Redis: not here to change */
+    DB_QUEUE_BACK = 'b', /* it may be in Redis: not here to change */
     /* known, in this state */
     DB_QUEUE_READY = 'r',
     DB_QUEUE_DELAYED = 'd',
@@ -70,7 +71,8 @@ typedef void db_task_fn(void *arg, const struct db_task_view *task);
 enum db_result db_queue_add(struct db *db, const struct db_queue_rules *rules, const struct db_task *task,
                             bool doubt, char *out_said);
 /* DB_QUEUE_NO_TASK, or the state that the id has. Reads. */
-enum db_result db_queue_known(struct db *db, const struct db_queue_rules *rules, struct slice id, char *out_said);
+enum db_result db_queue_known(struct db *db, const struct db_queue_rules *rules, struct slice id,
+                              char *out_said);
 enum db_result db_queue_get(struct db *db, const struct db_queue_rules *rules, struct slice id,
                             struct db_task_view *out); /* reads; DB_ABSENT */
 enum db_result db_queue_ack(struct db *db, const struct db_queue_rules *rules, struct slice id,
@@ -80,7 +82,8 @@ enum db_result db_queue_nack(struct db *db, const struct db_queue_rules *rules, 
                              struct slice receipt, int64_t delay_ms, struct slice reason, char *out_said);
 enum db_result db_queue_extend(struct db *db, const struct db_queue_rules *rules, struct slice id,
                                struct slice receipt, int64_t lease_ms, int64_t *out_ends_ms, char *out_said);
-enum db_result db_queue_cancel(struct db *db, const struct db_queue_rules *rules, struct slice id, char *out_said);
+enum db_result db_queue_cancel(struct db *db, const struct db_queue_rules *rules, struct slice id,
+                               char *out_said);
 enum db_result db_queue_requeue(struct db *db, const struct db_queue_rules *rules, struct slice id,
                                 struct slice op, char *out_said);
 
@@ -96,8 +99,9 @@ struct db_queue_ask {
     size_t bytes_max; /* of bodies, beyond the first */
 };
 /* Calls each for every task leased, complete. out_expired: passed over, past their time to live. */
-enum db_result db_queue_lease(struct db *db, const struct db_queue_rules *rules, const struct db_queue_ask *ask,
-                              db_task_fn *each, void *arg, int64_t *out_expired);
+enum db_result db_queue_lease(struct db *db, const struct db_queue_rules *rules,
+                              const struct db_queue_ask *ask, db_task_fn *each, void *arg,
+                              int64_t *out_expired);
 /* Gives back what an op leased: ready, same rank, same attempt. */
 enum db_result db_queue_return(struct db *db, const struct db_queue_rules *rules, struct slice op,
                                unsigned *out_count);
@@ -113,9 +117,6 @@ struct db_queue_ticked {
 /* What time does, up to `limit` of each kind. */
 enum db_result db_queue_tick(struct db *db, const struct db_queue_rules *rules, unsigned limit,
                              struct db_queue_ticked *out);
-/* Whether a tick would do anything now. Reads. */
-enum db_result db_queue_due(struct db *db, const struct db_queue_rules *rules, struct db_queue_ticked *out,
-                            bool *out_due);
 
 /* --- looking; reads --- */
 
@@ -124,11 +125,16 @@ struct db_queue_counts {
     int64_t journaled;
     int64_t oldest_ready_ms;
 };
-enum db_result db_queue_counts(struct db *db, const struct db_queue_rules *rules, struct db_queue_counts *out);
+enum db_result db_queue_counts(struct db *db, const struct db_queue_rules *rules,
+                               struct db_queue_counts *out);
+
+/* How many are ready; how many rows Redis would have to learn of. O(1); of the open transaction. */
+int64_t db_queue_ready(const struct db *db);
+int64_t db_queue_held(const struct db *db);
 
 /* Where a page begins: behind this task, in the order of the state's index. */
 struct db_queue_place {
-    int64_t first; /* rank, or when the state ends; INT64_MIN: from the start */
+    int64_t first;   /* rank, or when the state ends; INT64_MIN: from the start */
     int64_t arrival; /* of ready ones */
     struct slice id; /* of the others */
 };
@@ -157,8 +163,8 @@ enum db_result db_queue_journal(struct db *db, const struct db_queue_rules *rule
 enum db_result db_queue_notes(struct db *db, unsigned limit, db_queue_note_fn *each, void *arg); /* reads */
 /* Redis has learnt it: the id is no longer remembered here either. DB_ABSENT: no such note. */
 enum db_result db_queue_note_remove(struct db *db, int64_t seq);
-/* Takes what is ready, delayed or dead out of everybody's reach until there are `limit` of these, then shows up to
- * `limit` of them (bodies up to bytes_max, beyond the first). Those past their time to live go. */
+/* Takes what is ready, delayed or dead out of everybody's reach until there are `limit` of these, then shows
+ * up to `limit` of them (bodies up to bytes_max, beyond the first). Those past their time to live go. */
 enum db_result db_queue_take_back(struct db *db, const struct db_queue_rules *rules, unsigned limit,
                                   size_t bytes_max, db_task_fn *each, void *arg, unsigned *out_expired);
 /* Redis has it. DB_ABSENT: no such task. */

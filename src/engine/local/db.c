@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    SCHEMA_VERSION = 2, /* 1: without the task queue */
+    SCHEMA_VERSION = 2,          /* 1: without the task queue */
     APPLICATION_ID = 0x70686E78, /* tells our file from another program's: "phnx" */
     CHECKPOINT_PAGES = 1000,
     WAL_BYTES_KEPT = 8 * 1024 * 1024
@@ -40,9 +40,8 @@ static const char SCHEMA[] =
     "CREATE INDEX lock_waiters_seen ON lock_waiters (seen_ms);";
 
 /* Another identity must not be given what one of these tables holds. */
-static const char HOLDS_ANYTHING[] =
-    "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM records)"
-    " OR EXISTS (SELECT 1 FROM tasks) OR EXISTS (SELECT 1 FROM task_notes)";
+static const char HOLDS_ANYTHING[] = "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM records)"
+                                     " OR EXISTS (SELECT 1 FROM tasks) OR EXISTS (SELECT 1 FROM task_notes)";
 
 /* --- failures --- */
 

@@ -1,5 +1,5 @@
-/* db_queue: a row per task and its body in a row of its own, so that a change of state does not write it anew.
- * Each state has an index that holds its tasks in order, and `counts` how many there are. */
+/* db_queue: a row per task and its body in a row of its own, so that a change of state does not write it
+ * anew. Each state has an index that holds its tasks in order, and `counts` how many there are. */
 #include "db_queue_private.h"
 
 #include <math.h>
@@ -65,7 +65,8 @@ void db_queue_read(sqlite3_stmt *s, bool body, struct db_task_view *out)
     out->shown = out->state;
 }
 
-static enum db_result find(struct db *db, enum db_statement statement, struct slice id, struct db_task_view *out)
+static enum db_result find(struct db *db, enum db_statement statement, struct slice id,
+                           struct db_task_view *out)
 {
     sqlite3_stmt *s = db_use(db, statement);
     db_bind_slice(s, 1, id);
@@ -90,8 +91,8 @@ enum db_task_state db_queue_state_of(const struct db_task_view *task, int64_t no
 }
 
 /* How an id that is no task any more has finished: DB_OK and its letter; its receipt is the db's. */
-static enum db_result finished(struct db *db, const struct db_queue_rules *rules, struct slice id, char *out_how,
-                               struct slice *out_receipt)
+static enum db_result finished(struct db *db, const struct db_queue_rules *rules, struct slice id,
+                               char *out_how, struct slice *out_receipt)
 {
     sqlite3_stmt *s = db_use(db, DB_STATEMENT_TASK_DONE_GET);
     db_bind_slice(s, 1, id);
@@ -104,7 +105,8 @@ static enum db_result finished(struct db *db, const struct db_queue_rules *rules
 }
 
 /* What is said of an id that is no task: STALE when it has finished. */
-static enum db_result say_gone(struct db *db, const struct db_queue_rules *rules, struct slice id, char *out_said)
+static enum db_result say_gone(struct db *db, const struct db_queue_rules *rules, struct slice id,
+                               char *out_said)
 {
     char how;
     struct slice receipt;
@@ -115,7 +117,8 @@ static enum db_result say_gone(struct db *db, const struct db_queue_rules *rules
 
 /* --- transitions --- */
 
-enum db_result db_queue_move(struct db *db, const struct db_task_view *task, enum db_task_state to, int64_t at_ms)
+enum db_result db_queue_move(struct db *db, const struct db_task_view *task, enum db_task_state to,
+                             int64_t at_ms)
 {
     sqlite3_stmt *s = db_use(db, DB_STATEMENT_TASK_MOVE);
     db_bind_int(s, 1, task->seq);
@@ -208,7 +211,8 @@ static void append_history(struct buf *out, struct slice history, char kind, int
     buf_append_char(out, '\n');
 }
 
-static int64_t backoff_ms(const struct db_queue_rules *rules, const struct db_task_view *task, unsigned failures)
+static int64_t backoff_ms(const struct db_queue_rules *rules, const struct db_task_view *task,
+                          unsigned failures)
 {
     unsigned doublings = failures - 1 < DOUBLINGS_MAX ? failures - 1 : DOUBLINGS_MAX;
     double spread = (double)(((int64_t)rules->jitter + task->arrival * 617) % 1000) / 1000;
@@ -216,9 +220,9 @@ static int64_t backoff_ms(const struct db_queue_rules *rules, const struct db_ta
     return delay < (double)rules->retry_max_ms ? (int64_t)delay : rules->retry_max_ms;
 }
 
-enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules, const struct db_task_view *task,
-                             char kind, struct slice ref, struct slice reason, int64_t delay_ms,
-                             enum db_task_state *out_to)
+enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules,
+                             const struct db_task_view *task, char kind, struct slice ref,
+                             struct slice reason, int64_t delay_ms, enum db_task_state *out_to)
 {
     int64_t now_ms = db_queue_now_ms(rules), at_ms = now_ms + task->ttl_ms;
     unsigned failures = task->failures + 1;
@@ -249,7 +253,8 @@ enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules, 
 
 /* --- adding --- */
 
-enum db_result db_queue_known(struct db *db, const struct db_queue_rules *rules, struct slice id, char *out_said)
+enum db_result db_queue_known(struct db *db, const struct db_queue_rules *rules, struct slice id,
+                              char *out_said)
 {
     static const char LETTERS[] = {[DB_TASK_READY] = DB_QUEUE_READY,
                                    [DB_TASK_DELAYED] = DB_QUEUE_DELAYED,
@@ -366,10 +371,11 @@ enum db_result db_queue_nack(struct db *db, const struct db_queue_rules *rules, 
     enum db_result result = find(db, DB_STATEMENT_TASK_FIND, id, &task);
     if (result == DB_ABSENT) return say_gone(db, rules, id, out_said);
     if (result != DB_OK) return result;
-    *out_said = is_held(&task, receipt) || is_in_history(task.history, receipt) ? DB_QUEUE_DONE : DB_QUEUE_STALE;
+    *out_said =
+        is_held(&task, receipt) || is_in_history(task.history, receipt) ? DB_QUEUE_DONE : DB_QUEUE_STALE;
     if (!is_held(&task, receipt)) return DB_OK;
-    return db_queue_fail(db, rules, &task, 'n', receipt, reason.len ? reason : SLICE_LITERAL("\"\""), delay_ms,
-                         &to);
+    return db_queue_fail(db, rules, &task, 'n', receipt, reason.len ? reason : SLICE_LITERAL("\"\""),
+                         delay_ms, &to);
 }
 
 enum db_result db_queue_extend(struct db *db, const struct db_queue_rules *rules, struct slice id,
@@ -390,7 +396,8 @@ enum db_result db_queue_extend(struct db *db, const struct db_queue_rules *rules
 
 /* --- by id --- */
 
-enum db_result db_queue_cancel(struct db *db, const struct db_queue_rules *rules, struct slice id, char *out_said)
+enum db_result db_queue_cancel(struct db *db, const struct db_queue_rules *rules, struct slice id,
+                               char *out_said)
 {
     struct db_task_view task;
     enum db_result result = find(db, DB_STATEMENT_TASK_FIND, id, &task);

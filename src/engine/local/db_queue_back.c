@@ -1,5 +1,6 @@
-/* db_queue_back: what Redis has to learn, and the tasks that go to it. A task is taken out of everybody's reach by one
- * transaction and removed by a later one, when Redis has it; what was taken stays taken over a crash. */
+/* db_queue_back: what Redis has to learn, and the tasks that go to it. A task is taken out of everybody's
+ * reach by one transaction and removed by a later one, when Redis has it; what was taken stays taken over a
+ * crash. */
 #include "db_queue_private.h"
 
 #include "util/uri.h"

@@ -1,5 +1,5 @@
-/* db_queue_lease: who gets which tasks, and giving them back. What comes first is gathered before anything is written,
- * since only one statement can stand on a row. */
+/* db_queue_lease: who gets which tasks, and giving them back. What comes first is gathered before anything is
+ * written, since only one statement can stand on a row. */
 #include "db_queue_private.h"
 
 #include <assert.h>
@@ -25,13 +25,15 @@ static bool push(struct candidates *all, const sqlite3_stmt *s)
         all->cap = cap;
     }
     sqlite3_stmt *row = (sqlite3_stmt *)s;
-    all->of[all->count++] = (struct candidate){db_column_int(row, 0), db_column_int(row, 1), db_column_int(row, 2),
-                                               db_column_int(row, 3), db_column_int(row, 4)};
+    all->of[all->count++] =
+        (struct candidate){db_column_int(row, 0), db_column_int(row, 1), db_column_int(row, 2),
+                           db_column_int(row, 3), db_column_int(row, 4)};
     return true;
 }
 
 /* The first `limit` of what is ready, of one agent where it is named. */
-static enum db_result gather_of(struct db *db, const struct slice *agent, unsigned limit, struct candidates *all)
+static enum db_result gather_of(struct db *db, const struct slice *agent, unsigned limit,
+                                struct candidates *all)
 {
     sqlite3_stmt *s = db_use(db, agent ? DB_STATEMENT_TASK_READY_AGENT : DB_STATEMENT_TASK_READY);
     enum db_result result;
@@ -67,7 +69,8 @@ static enum db_result gather(struct db *db, const struct db_queue_ask *ask, stru
 
 /* Leaves those to be leased. The bounds are the script's: what it looks at comes in portions of as many as it
  * still needs, and no further one is begun past twice the count. */
-static void choose(const struct db_queue_ask *ask, int64_t now_ms, struct candidates *all, int64_t *out_expired)
+static void choose(const struct db_queue_ask *ask, int64_t now_ms, struct candidates *all,
+                   int64_t *out_expired)
 {
     size_t taken = 0, looked = 0, portion = 0;
     int64_t bytes = 0;
@@ -96,8 +99,8 @@ static enum db_result lease_one(struct db *db, const struct db_queue_ask *ask, i
     struct db_task_view task;
     enum db_result result = db_queue_find_seq(db, seq, &task);
     if (result != DB_OK) return result;
-    int len = snprintf(receipt, sizeof receipt, "%c.%.*s.%zu.%u", ask->kind, DB_QUEUE_OP_LEN, ask->op.ptr, number,
-                       task.failures + 1);
+    int len = snprintf(receipt, sizeof receipt, "%c.%.*s.%zu.%u", ask->kind, DB_QUEUE_OP_LEN, ask->op.ptr,
+                       number, task.failures + 1);
     task.receipt = (struct slice){receipt, (size_t)len};
     task.state = task.shown = DB_TASK_LEASED;
     task.at_ms = ends_ms;
@@ -114,8 +117,9 @@ static enum db_result lease_one(struct db *db, const struct db_queue_ask *ask, i
     return DB_OK;
 }
 
-enum db_result db_queue_lease(struct db *db, const struct db_queue_rules *rules, const struct db_queue_ask *ask,
-                              db_task_fn *each, void *arg, int64_t *out_expired)
+enum db_result db_queue_lease(struct db *db, const struct db_queue_rules *rules,
+                              const struct db_queue_ask *ask, db_task_fn *each, void *arg,
+                              int64_t *out_expired)
 {
     struct candidates all = {0};
     int64_t now_ms = db_queue_now_ms(rules);

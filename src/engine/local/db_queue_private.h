@@ -19,15 +19,17 @@ enum db_result db_queue_find_seq(struct db *db, int64_t seq, struct db_task_view
 enum db_task_state db_queue_state_of(const struct db_task_view *task, int64_t now_ms);
 
 /* Into a state without a receipt. `task` is only what it was: its slices end here. */
-enum db_result db_queue_move(struct db *db, const struct db_task_view *task, enum db_task_state to, int64_t at_ms);
+enum db_result db_queue_move(struct db *db, const struct db_task_view *task, enum db_task_state to,
+                             int64_t at_ms);
 enum db_result db_queue_forget(struct db *db, const struct db_task_view *task);
-/* An id is remembered for the dedupe window, and Redis will learn of it. id and receipt must not be the db's. */
+/* An id is remembered for the dedupe window, and Redis will learn of it. id and receipt must not be the db's.
+ */
 enum db_result db_queue_finish(struct db *db, const struct db_queue_rules *rules, struct slice id, char how,
                                struct slice receipt);
 /* A leased task's attempt has failed: delayed, ready without a delay, or dead when it was the last one. The
  * slices of `task` must still stand; `reason` and `ref` must not be the db's, unless they are the task's. */
-enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules, const struct db_task_view *task,
-                             char kind, struct slice ref, struct slice reason, int64_t delay_ms,
-                             enum db_task_state *out_to);
+enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules,
+                             const struct db_task_view *task, char kind, struct slice ref,
+                             struct slice reason, int64_t delay_ms, enum db_task_state *out_to);
 
 #endif

@@ -1,5 +1,5 @@
-/* db_queue_time: what time does to the queue, and looking at it. A task that a step has dealt with has left the index
- * that the step reads, so each step takes the first one, again and again. */
+/* db_queue_time: what time does to the queue, and looking at it. A task that a step has dealt with has left
+ * the index that the step reads, so each step takes the first one, again and again. */
 #include "db_queue_private.h"
 
 #include "util/uri.h"
@@ -39,9 +39,11 @@ static enum db_result first_at(struct db *db, enum db_task_state state, int64_t 
 }
 
 /* One step of a tick: DB_ABSENT when nothing (further) is due. */
-typedef enum db_result step_fn(struct db *db, const struct db_queue_rules *rules, struct db_queue_ticked *out);
+typedef enum db_result step_fn(struct db *db, const struct db_queue_rules *rules,
+                               struct db_queue_ticked *out);
 
-static enum db_result end_lease(struct db *db, const struct db_queue_rules *rules, struct db_queue_ticked *out)
+static enum db_result end_lease(struct db *db, const struct db_queue_rules *rules,
+                                struct db_queue_ticked *out)
 {
     struct found f;
     enum db_task_state to;
@@ -51,9 +53,11 @@ static enum db_result end_lease(struct db *db, const struct db_queue_rules *rule
     if (f.receipt[0] == 'b') {
         out->finished++;
         result = db_queue_forget(db, &f.task);
-        return result == DB_OK ? db_queue_finish(db, rules, f.task.id, DB_QUEUE_ACKED, f.task.receipt) : result;
+        return result == DB_OK ? db_queue_finish(db, rules, f.task.id, DB_QUEUE_ACKED, f.task.receipt)
+                               : result;
     }
-    result = db_queue_fail(db, rules, &f.task, 'e', SLICE_LITERAL("-"), SLICE_LITERAL("\"lease ended\""), -1, &to);
+    result =
+        db_queue_fail(db, rules, &f.task, 'e', SLICE_LITERAL("-"), SLICE_LITERAL("\"lease ended\""), -1, &to);
     if (result == DB_OK && to == DB_TASK_DEAD) out->died++;
     return result;
 }
@@ -78,7 +82,8 @@ static enum db_result promote(struct db *db, const struct db_queue_rules *rules,
     return db_queue_move(db, &f.task, DB_TASK_READY, 0);
 }
 
-static enum db_result forget_dead(struct db *db, const struct db_queue_rules *rules, struct db_queue_ticked *out)
+static enum db_result forget_dead(struct db *db, const struct db_queue_rules *rules,
+                                  struct db_queue_ticked *out)
 {
     struct found f;
     enum db_result result = first_at(db, DB_TASK_DEAD, db_queue_now_ms(rules), &f);
@@ -134,27 +139,6 @@ enum db_result db_queue_tick(struct db *db, const struct db_queue_rules *rules, 
     return result == DB_OK ? look_ahead(db, out) : result;
 }
 
-/* Whether the first of an index is due. */
-static enum db_result is_due(struct db *db, sqlite3_stmt *s, int64_t now_ms, bool *inout_due)
-{
-    enum db_result result = db_step(db, s);
-    if (result == DB_OK && db_column_int(s, 0) <= now_ms) *inout_due = true;
-    return result == DB_ABSENT ? DB_OK : result;
-}
-
-enum db_result db_queue_due(struct db *db, const struct db_queue_rules *rules, struct db_queue_ticked *out,
-                            bool *out_due)
-{
-    int64_t now_ms = db_queue_now_ms(rules), dead_ms = 0;
-    *out = (struct db_queue_ticked){0};
-    enum db_result result = look_ahead(db, out);
-    if (result == DB_OK) result = next_at(db, DB_TASK_DEAD, &dead_ms);
-    *out_due = (out->next_ms && out->next_ms <= now_ms) || (dead_ms && dead_ms <= now_ms);
-    if (result == DB_OK) result = is_due(db, db_use(db, DB_STATEMENT_TASK_NEXT_END), now_ms, out_due);
-    if (result == DB_OK) result = is_due(db, db_use(db, DB_STATEMENT_TASK_DONE_NEXT), now_ms, out_due);
-    return result;
-}
-
 enum db_result db_queue_purge(struct db *db, const struct db_queue_rules *rules, unsigned limit,
                               unsigned *out_count, int64_t *out_left)
 {
@@ -200,6 +184,19 @@ enum db_result db_queue_counts(struct db *db, const struct db_queue_rules *rules
                                     .oldest_ready_ms = added_ms < now_ms ? now_ms - added_ms : 0};
     memcpy(out->of, db->counts.tasks, sizeof out->of);
     return DB_OK;
+}
+
+int64_t db_queue_ready(const struct db *db)
+{
+    return db->counts.tasks[DB_TASK_READY];
+}
+
+int64_t db_queue_held(const struct db *db)
+{
+    int64_t held = db->counts.task_notes;
+    for (int i = 0; i < DB_TASK_STATES; i++)
+        held += db->counts.tasks[i];
+    return held;
 }
 
 enum db_result db_queue_list(struct db *db, enum db_task_state state, const struct db_queue_place *after,
