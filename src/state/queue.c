@@ -8,7 +8,7 @@
  * Returns outlive the request that made them: a list of the port's, tried until Redis took each or its leases
  * have ended. They need not wait for a quiet node, since a returned op leases nothing however late it
  * arrives. */
-#include "queue_private.h"
+#include "queue_local.h"
 
 #include "util/random.h"
 
@@ -27,16 +27,6 @@ struct giving_back {
     char op_id[QUEUE_OP_SIZE];
     int64_t until_us;
     bool in_flight;
-};
-
-struct queue_port {
-    struct queue_store *store;
-    struct loop *loop;
-    struct redis_pool *pool;
-    struct queue_work *works;
-    struct giving_back *returns;
-    size_t returns_count;
-    struct loop_timer returns_timer;
 };
 
 bool queue_state_of(struct slice name, enum queue_state *out)
@@ -64,6 +54,7 @@ struct queue_store *queue_store_create(const struct queue_store_options *options
     struct queue_store *store = calloc(1, sizeof *store);
     if (!store) return NULL;
     store->options = *options;
+    atomic_init(&store->held, 1);
     store->names = malloc((size_t)QUEUE_KEYS * NAME_MAX_BYTES);
     store->channel = malloc(NAME_MAX_BYTES);
     if (!store->names || !store->channel) {
@@ -109,6 +100,12 @@ struct queue_port *queue_port_create(struct queue_store *store, struct loop *loo
     struct queue_port *port = calloc(1, sizeof *port);
     if (!port) return NULL;
     *port = (struct queue_port){.store = store, .loop = loop, .pool = pool};
+    if (!store->options.spool) return port;
+    port->local = queue_local_create(store, loop);
+    if (!port->local) {
+        free(port);
+        return NULL;
+    }
     return port;
 }
 
@@ -152,11 +149,13 @@ void queue_port_destroy(struct queue_port **port)
     struct queue_port *p = *port;
     if (!p) return;
     *port = NULL;
+    p->closing = true;
     loop_timer_stop(&p->returns_timer);
     while (p->works)
         finish(p->works, p->works->doubtful ? STATUS_OUTCOME_UNKNOWN : STATUS_REDIS_UNAVAILABLE);
     while (p->returns)
         drop_return(p->returns);
+    queue_local_destroy(&p->local);
     free(p);
 }
 
@@ -175,7 +174,7 @@ static void give_up(struct queue_work *w)
     if (!w->doubtful || only_reads(op->verb)) {
         finish(w, STATUS_REDIS_UNAVAILABLE);
     } else if (op->verb == QUEUE_DEQUEUE) {
-        queue_return(w->port, op->op_id, op->in.dequeue.lease_ms);
+        queue_redis_return(w->port, op->op_id, op->in.dequeue.lease_ms);
         finish(w, STATUS_REDIS_UNAVAILABLE);
     } else {
         finish(w, STATUS_OUTCOME_UNKNOWN);
@@ -259,7 +258,7 @@ static void send_now(struct queue_work *w)
         give_up(w);
 }
 
-static void make_op_id(char out[QUEUE_OP_SIZE])
+void queue_make_op_id(char out[QUEUE_OP_SIZE])
 {
     static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     unsigned char bytes[QUEUE_OP_SIZE - 1];
@@ -269,8 +268,9 @@ static void make_op_id(char out[QUEUE_OP_SIZE])
     out[sizeof bytes] = 0;
 }
 
-static void reset_results(struct queue_op *op)
+void queue_reset_results(struct queue_op *op)
 {
+    op->local = op->partial = op->journaled = false;
     op->detail[0] = op->op_id[0] = op->next[0] = 0;
     op->verdicts = NULL;
     op->leases = NULL;
@@ -282,10 +282,10 @@ static void reset_results(struct queue_op *op)
     op->counts = (struct queue_counts){{0}, 0, 0};
 }
 
-void queue_start(struct queue_port *port, struct queue_op *op)
+void queue_redis_start(struct queue_port *port, struct queue_op *op)
 {
     struct queue_work *w = calloc(1, sizeof *w);
-    reset_results(op);
+    queue_reset_results(op);
     op->work = w;
     if (!w) {
         op->status = STATUS_OVERLOADED;
@@ -298,7 +298,7 @@ void queue_start(struct queue_port *port, struct queue_op *op)
     w->prev = &port->works;
     if (w->next) w->next->prev = &w->next;
     port->works = w;
-    if (op->verb == QUEUE_DEQUEUE || op->verb == QUEUE_REQUEUE) make_op_id(op->op_id);
+    if (op->verb == QUEUE_DEQUEUE || op->verb == QUEUE_REQUEUE) queue_make_op_id(op->op_id);
     op->status = STATUS_OVERLOADED;
     if (!queue_ask(w))
         finish(w, op->status);
@@ -344,7 +344,7 @@ static void on_returns_timer(void *arg)
                          on_returns_timer, port);
 }
 
-void queue_return(struct queue_port *port, const char op_id[QUEUE_OP_SIZE], int64_t lease_ms)
+void queue_redis_return(struct queue_port *port, const char op_id[QUEUE_OP_SIZE], int64_t lease_ms)
 {
     struct giving_back *g = port->returns_count < QUEUE_RETURNS_MAX ? calloc(1, sizeof *g) : NULL;
     if (!g) {

@@ -154,7 +154,7 @@ static void answer_dequeue(struct queue_work *w, const struct redis_reply *reply
     size_t count = reply->integer < HEAD ? 0 : ((size_t)reply->integer - HEAD) / EACH;
     struct queue_lease *leases = allot(w, count, sizeof *leases);
     if (!leases) {
-        queue_return(w->port, op->op_id, op->in.dequeue.lease_ms);
+        queue_redis_return(w->port, op->op_id, op->in.dequeue.lease_ms);
         return;
     }
     op->expired = integer_at(reply, 1);

@@ -8,13 +8,32 @@
 #include "engine/redis/script.h"
 #include "loop/loop.h"
 
+#include <stdatomic.h>
+
 enum { QUEUE_KEYS = 17, QUEUE_NUMBERS = 8 };
+
+struct queue_local;
+struct giving_back;
 
 struct queue_store {
     struct queue_store_options options;
+    /* Rows of the file that Redis has to learn of, roughly: never 0 while there are any. */
+    _Atomic int64_t held;
     char *names; /* of the keys, one after the other */
     char *channel;
     struct slice keys[QUEUE_KEYS];
+};
+
+struct queue_port {
+    struct queue_store *store;
+    struct loop *loop;
+    struct redis_pool *pool;
+    struct queue_work *works;
+    struct giving_back *returns;
+    size_t returns_count;
+    struct loop_timer returns_timer;
+    struct queue_local *local; /* NULL: no spool */
+    bool closing;
 };
 
 struct queue_work {
@@ -35,6 +54,11 @@ struct queue_work {
 
 /* --- queue.c --- */
 
+/* queue_start and queue_return on Redis. */
+void queue_redis_start(struct queue_port *port, struct queue_op *op);
+void queue_redis_return(struct queue_port *port, const char op_id[QUEUE_OP_SIZE], int64_t lease_ms);
+void queue_make_op_id(char out[QUEUE_OP_SIZE]);
+void queue_reset_results(struct queue_op *op);
 const struct queue_store *queue_work_store(const struct queue_work *work);
 
 /* --- queue_ask.c --- */

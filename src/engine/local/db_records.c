@@ -64,11 +64,14 @@ enum db_result db_record_list(struct db *db, unsigned kind, struct slice after, 
 
 enum db_result db_record_sweep(struct db *db, int64_t now_ms, unsigned limit, unsigned *out_count)
 {
-    sqlite3_stmt *s = db_use(db, DB_STATEMENT_RECORD_SWEEP);
-    db_bind_int(s, 1, now_ms);
-    db_bind_int(s, 2, limit);
-    enum db_result result = db_write(db, s);
-    if (result != DB_OK && result != DB_ABSENT) return result;
-    *out_count = result == DB_OK ? (unsigned)sqlite3_changes(db->sqlite) : 0;
+    unsigned count = 0;
+    for (; count < limit; count++) {
+        sqlite3_stmt *s = db_use(db, DB_STATEMENT_RECORD_SWEEP);
+        db_bind_int(s, 1, now_ms);
+        enum db_result result = db_write(db, s);
+        if (result == DB_ABSENT) break;
+        if (result != DB_OK) return result;
+    }
+    *out_count = count;
     return DB_OK;
 }

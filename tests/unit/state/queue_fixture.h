@@ -1,5 +1,6 @@
-/* queue_fixture: a queue over a real redis-server behind a scripted fake, with a time of the test's own, and
- * operations that wait for their end and tell what came of them in a line of text. */
+/* queue_fixture: a queue over a real redis-server behind a scripted fake, or over the spool's file, with a
+ * time of the test's own, and operations that wait for their end and tell what came of them in a line of
+ * text. */
 #ifndef PHOENIX_TESTS_QUEUE_FIXTURE_H
 #define PHOENIX_TESTS_QUEUE_FIXTURE_H
 
@@ -19,6 +20,8 @@ enum { QUEUE_TEXT_MAX = 1 << 16 };
 
 struct queue_fixture {
     struct loop_fixture on;
+    bool embedded;
+    struct spool *spool;
     struct redis_server *server;
     struct resp_client *direct; /* past the fake */
     struct fake_redis *fake;    /* NULL: none between */
@@ -31,6 +34,11 @@ struct queue_fixture {
     unsigned done;
     char text[QUEUE_TEXT_MAX];
     char op_id[QUEUE_OP_SIZE];
+    struct {
+        char id[16], receipt[64];
+    } leased[32]; /* the last leases */
+    size_t leased_count;
+    int64_t due_ms; /* of the last task shown */
 };
 
 /* An item is "<id>", with " <priority>" behind it. */
@@ -51,6 +59,39 @@ static inline bool queue_fixture_item(void *arg, struct slice item, int64_t now_
                                .max_attempts = 3,
                                .ttl_ms = 1000000};
     return true;
+}
+
+static inline void queue_fixture_open_spool(struct queue_fixture *f, const char *identity)
+{
+    char path[TEST_PATH_MAX], error[300];
+    f->spool = spool_create(
+        &(struct spool_options){
+            .db = {.path = scratch_path(path, "spool.db"), .identity = identity, .bytes_max = 64 << 20},
+            .queue_max = 10000,
+            .clock = &clock_system},
+        error, sizeof error);
+    ck_assert_msg(f->spool != NULL, "%s", error);
+}
+
+/* No Redis: the spool's file. */
+static inline void queue_fixture_open_embedded(struct queue_fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    f->embedded = true;
+    loop_fixture_open(&f->on);
+    queue_fixture_open_spool(f, "embedded");
+    f->now_us = INT64_C(1800000000000000);
+    f->store = queue_store_create(&(struct queue_store_options){.spool = f->spool,
+                                                                .clock = &clock_system,
+                                                                .prefix = "phoenix",
+                                                                .retry_base_ms = 1000,
+                                                                .retry_max_ms = 300000,
+                                                                .dedupe_ms = 86400000,
+                                                                .aging_us = 60000000,
+                                                                .now_us = &f->now_us});
+    ck_assert_ptr_nonnull(f->store);
+    f->port = queue_port_create(f->store, f->on.loop, NULL);
+    ck_assert_ptr_nonnull(f->port);
 }
 
 static inline void queue_fixture_open(struct queue_fixture *f, bool with_fake)
@@ -102,13 +143,14 @@ static inline void queue_fixture_close(struct queue_fixture *f)
 {
     redis_pool_destroy(&f->pool);
     queue_port_destroy(&f->port);
-    queue_store_destroy(&f->store);
+    spool_destroy(&f->spool);
     loop_fixture_close(&f->on);
+    queue_store_destroy(&f->store);
     redis_node_destroy(&f->node);
     redis_url_deinit(&f->url);
     if (f->fake) fake_redis_stop(&f->fake);
     resp_close(&f->direct);
-    redis_server_stop(&f->server);
+    if (f->server) redis_server_stop(&f->server);
 }
 
 static inline void queue_pass_ms(struct queue_fixture *f, int64_t ms)
@@ -177,7 +219,12 @@ static inline void on_queue_done(struct queue_op *op)
         char text[32];
         queue_say(f, " ", op->leases[i].id);
         queue_say(f, FORMAT(text, "#%u", op->leases[i].attempt), SLICE_NONE);
+        size_t at = f->leased_count++ % (sizeof f->leased / sizeof f->leased[0]);
+        FORMAT(f->leased[at].id, "%.*s", (int)op->leases[i].id.len, op->leases[i].id.ptr);
+        FORMAT(f->leased[at].receipt, "%.*s", (int)op->leases[i].receipt.len, op->leases[i].receipt.ptr);
     }
+    for (size_t i = 0; op->views && i < op->results; i++)
+        f->due_ms = op->views[i].at_ms;
     for (size_t i = 0; op->views && i < op->results; i++)
         queue_say_view(f, &op->views[i]);
     if (op->verb == QUEUE_TICK) queue_say_ticked(f, &op->ticked);
@@ -236,6 +283,17 @@ static inline const char *queue_add(struct queue_fixture *f, const char *id, con
     return queue_add_task(f, &task);
 }
 
+/* When a delayed task is due. */
+static inline int64_t queue_due_ms(struct queue_fixture *f, const char *id)
+{
+    if (!f->embedded)
+        return (int64_t)atof(
+            resp_text(f->direct, "ZSCORE", "phoenix:tasks:delayed:{phoenix:tasks:queue}", id, NULL));
+    f->due_ms = 0;
+    (void)queue_run(f, &(struct queue_op){.verb = QUEUE_GET, .in.task = {slice_of(id)}});
+    return f->due_ms;
+}
+
 /* One agent, "" for all. */
 static inline const char *queue_take(struct queue_fixture *f, const char *agent, unsigned count,
                                      int64_t lease_ms)
@@ -248,10 +306,20 @@ static inline const char *queue_take(struct queue_fixture *f, const char *agent,
                                                           .lease_ms = lease_ms}});
 }
 
+/* The receipt that was told last of a task. */
+static inline const char *queue_told_receipt(const struct queue_fixture *f, const char *id)
+{
+    enum { KEPT = sizeof f->leased / sizeof f->leased[0] };
+    for (size_t i = f->leased_count; i > 0 && i + KEPT > f->leased_count; i--)
+        if (strcmp(f->leased[(i - 1) % KEPT].id, id) == 0) return f->leased[(i - 1) % KEPT].receipt;
+    return "";
+}
+
 /* The receipt that META has of a task: behind the fixed fields and the agent. */
 static inline const char *queue_receipt(struct queue_fixture *f, const char *id)
 {
     static char receipt[64];
+    if (f->embedded) return queue_told_receipt(f, id);
     const char *const argv[] = {"HGET", "phoenix:tasks:meta:{phoenix:tasks:queue}", id, NULL};
     const struct resp_value *v = resp_call_list(f->direct, argv);
     receipt[0] = 0;
