@@ -6,6 +6,7 @@
 
 #include "app_listener.h"
 #include "app_state.h"
+#include "app_tasks.h"
 #include "config/config.h"
 #include "engine/redis/probe.h"
 #include "engine/redis/tracking.h"
@@ -42,6 +43,7 @@ struct app {
     struct redis_pool *replay_pool;
     struct cache_port replay_port;
     struct cache_replay *replay;
+    struct queue_port *queue; /* the driver's, likewise */
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
     struct loop_signal *signals[3];
     struct loop_timer drain_timer;

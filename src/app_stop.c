@@ -53,6 +53,7 @@ void app_on_stop(void *arg)
     listener_close(&app->unix_listener);
     for (unsigned i = 0; i < app->worker_count; i++)
         (void)loop_post(app->workers[i].loop, drain_server, app->workers[i].server);
+    app_tasks_drain(app);
     app->drain_until_us = loop_now_us(app->loop) + app->config->http_drain_timeout_ms * 1000;
     on_drain_timer(app);
 }
@@ -69,7 +70,9 @@ static void stop_workers(struct app *app)
 /* What was in flight is answered now, so that no exchange is open when the server goes. */
 static void close_worker(struct worker *w)
 {
+    app_tasks_stop_worker(w);
     redis_pool_destroy(&w->pool);
+    app_tasks_close_worker(w);
     if (w->records.store) record_port_close(&w->records);
     lock_port_close(w->locks);
     if (w->server) server_destroy(&w->server);
@@ -82,7 +85,9 @@ static void finish(struct app *app)
 {
     for (unsigned i = 0; i < app->worker_count; i++)
         close_worker(&app->workers[i]);
+    app_tasks_stop_control(app);
     redis_pool_destroy(&app->replay_pool);
+    app_tasks_close_control(app);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
         loop_destroy(&app->workers[i].loop);
@@ -107,6 +112,7 @@ void app_destroy(struct app *app)
     loop_timer_stop(&app->drain_timer);
     loop_destroy(&app->loop);
     lock_store_destroy(&s->locks);
+    app_tasks_close(app);
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);
