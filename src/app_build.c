@@ -294,7 +294,8 @@ static bool build_control(struct app *app)
     struct cache_replay_options replay = {&app->replay_port, app->config->spool_replay_per_s, s->log};
     app->replay = cache_replay_create(&replay);
     app->record_replay_port = record_port_on(app, app->loop, app->replay_pool, cell);
-    return app->probe && app->replay && (app->tracking || !app->config->local_near) && app_tasks_open_control(app);
+    return app->probe && app->replay && (app->tracking || !app->config->local_near) &&
+           app_tasks_open_control(app);
 }
 
 bool app_build(struct app *app, char *error, size_t size)

@@ -1,5 +1,5 @@
-/* app_tasks: the task queue's parts: the store and the waiting that all loops share, a port and a waiting room of each
- * worker, and on the control loop the driver and the subscription. */
+/* app_tasks: the task queue's parts: the store and the waiting that all loops share, a port and a waiting
+ * room of each worker, and on the control loop the driver and the subscription. */
 #ifndef PHOENIX_SRC_APP_TASKS_H
 #define PHOENIX_SRC_APP_TASKS_H
 

@@ -1,6 +1,6 @@
-/* task: what requests of /tasks (API.md §7) must hold, and what a foreign item must to become a task. Pure; any
- * thread. Each form refuses with INVALID_JSON, UNPROCESSABLE or INVALID_ARGUMENT and the reason in out_error;
- * OVERLOADED: no memory. */
+/* task: what requests of /tasks (API.md §7) must hold, and what a foreign item must to become a task. Pure;
+ * any thread. Each form refuses with INVALID_JSON, UNPROCESSABLE or INVALID_ARGUMENT and the reason in
+ * out_error; OVERLOADED: no memory. */
 #ifndef PHOENIX_DOMAIN_TASK_H
 #define PHOENIX_DOMAIN_TASK_H
 
@@ -23,8 +23,8 @@ struct task_options {
 /* What reading a task of so many bytes takes of scratch, at most. */
 size_t task_scratch_bytes(size_t len);
 
-/* An object of POST /tasks. What `out` shows stands in `json` or in `scratch`, which must not move: so much is
- * reserved in it. now_ms: of created_at and of an id that is made. */
+/* An object of POST /tasks. What `out` shows stands in `json` or in `scratch`, which must not move: so much
+ * is reserved in it. now_ms: of created_at and of an id that is made. */
 enum status task_read(const struct task_options *options, struct slice json, int64_t now_ms,
                       struct buf *scratch, struct queue_task *out, struct json_error *out_error);
 /* An item of the inbox; options: a struct task_options. As queue_store_options.read_item. */

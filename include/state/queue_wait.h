@@ -1,12 +1,12 @@
-/* queue_wait: dequeues that wait for a task. They sit in this daemon's memory, in order of arrival for each set
- * of agents, and take no connection and no time while they do.
+/* queue_wait: dequeues that wait for a task. They sit in this daemon's memory, in order of arrival for each
+ * set of agents, and take no connection and no time while they do.
  *
  *     published to this daemon's channel --> control loop --\
  *     made ready by this daemon, Redis away ------------------+--> a port: "so many are ready" --> its first
  *     once a second, if any are ready ----------------------/      waiters try a dequeue
  *
- * A wake-up is a hint and nothing rides on it: whoever is woken asks the queue. One that nobody here could use
- * goes on to the next port and then, through Redis, to the next daemon.
+ * A wake-up is a hint and nothing rides on it: whoever is woken asks the queue. One that nobody here could
+ * use goes on to the next port and then, through Redis, to the next daemon.
  *
  * In Redis a daemon stands in the list of those to be told while it has waiters (QUEUE_WAIT, said again every
  * second). With Redis away, or none, only what happens in this daemon makes tasks ready.
@@ -68,9 +68,9 @@ struct queue_wait_group;
 
 struct queue_waiter {
     /* set by the caller; it lives until done, and what its slices show */
-    struct queue_op op;  /* a QUEUE_DEQUEUE: in.dequeue, its agents sorted and each once */
-    int64_t wait_ms;     /* 0: not at all */
-    int64_t deadline_us; /* of the answer, the wait included */
+    struct queue_op op;      /* a QUEUE_DEQUEUE: in.dequeue, its agents sorted and each once */
+    int64_t wait_ms;         /* 0: not at all */
+    int64_t deadline_us;     /* of the answer, the wait included */
     bool (*gone)(void *arg); /* nobody waits for the answer any more: no task is leased for it */
     void (*done)(struct queue_waiter *waiter);
     void *arg;
@@ -82,7 +82,7 @@ struct queue_waiter {
     struct queue_wait_group *group; /* NULL: does not wait */
     struct queue_waiter *next;
     struct loop_timer timer;
-    uint64_t arrival, told; /* told: hints had come when it tried */
+    uint64_t arrival, told, epoch; /* told: hints had come when it tried; epoch: was when it tried */
     bool trying, over, hinted;
 };
 

@@ -59,7 +59,8 @@ enum status task_seconds(const struct json_field *field, int64_t min_ms, int64_t
         ms = strtod(text, NULL) * 1000;
     }
     if (!(ms >= (double)min_ms && ms <= (double)max_ms)) {
-        snprintf(what, sizeof what, "must be between %g and %g", (double)min_ms / 1000, (double)max_ms / 1000);
+        snprintf(what, sizeof what, "must be between %g and %g", (double)min_ms / 1000,
+                 (double)max_ms / 1000);
         return task_refuse(out_error, field->name, what);
     }
     *out_ms = llround(ms);
@@ -108,7 +109,8 @@ static enum status read_names(const struct json_field *fields, struct buf *scrat
     const struct {
         enum member member;
         struct slice *out;
-    } names[] = {{MEMBER_TASK_ID, &out->id}, {MEMBER_CORRELATION_ID, out_correlation}, {MEMBER_AGENT, &out->agent}};
+    } names[] = {
+        {MEMBER_TASK_ID, &out->id}, {MEMBER_CORRELATION_ID, out_correlation}, {MEMBER_AGENT, &out->agent}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const struct json_field *f = &fields[names[i].member];
         if (f->type != JSON_STRING) continue;
@@ -134,7 +136,8 @@ static enum status read_numbers(const struct task_options *options, const struct
     out->delay_ms = 0;
     out->ttl_ms = options->ttl_s * 1000;
     if (status == STATUS_OK)
-        status = task_seconds(&fields[MEMBER_DELAY], 0, TIME_MAX_S * INT64_C(1000), &out->delay_ms, out_error);
+        status =
+            task_seconds(&fields[MEMBER_DELAY], 0, TIME_MAX_S * INT64_C(1000), &out->delay_ms, out_error);
     if (status == STATUS_OK)
         status = task_seconds(&fields[MEMBER_TTL], 1, TIME_MAX_S * INT64_C(1000), &out->ttl_ms, out_error);
     return status;
@@ -209,8 +212,9 @@ enum status task_read(const struct task_options *options, struct slice json, int
 /* --- a foreign item --- */
 
 /* What is shown beside a task must not stand in it twice. */
-static const char *const SHOWN[] = {"attempt",    "receipt", "lease_expires_at", "state", "attempts", "max_attempts",
-                                    "expires_at", "due_at",  "forgotten_at"};
+static const char *const SHOWN[] = {"attempt",    "receipt",  "lease_expires_at",
+                                    "state",      "attempts", "max_attempts",
+                                    "expires_at", "due_at",   "forgotten_at"};
 enum { SHOWN_COUNT = sizeof SHOWN / sizeof SHOWN[0] };
 
 /* Producers that know no null write "". */

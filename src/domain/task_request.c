@@ -25,7 +25,8 @@ static enum status read_agents(const struct json_field *field, struct buf *scrat
     enum status status = STATUS_OK;
     size_t n = 0;
     if (field->type != JSON_STRING && field->type != JSON_ARRAY) return STATUS_OK;
-    if (field->type == JSON_STRING) return task_name("agent", one, scratch, &out->agents[out->agents_count++], out_error);
+    if (field->type == JSON_STRING)
+        return task_name("agent", one, scratch, &out->agents[out->agents_count++], out_error);
     while (status == STATUS_OK && json_element_next(&rest, &one)) {
         if (one.ptr[0] != '"') {
             (void)task_refuse(out_error, "agent", "must be a string or an array of strings");
@@ -65,7 +66,8 @@ enum status task_dequeue_read(const struct task_options *options, struct slice b
     if (status == STATUS_OK)
         status = task_seconds(&fields[WAIT], 0, TASK_WAIT_MAX_MS, &out->wait_ms, out_error);
     if (status == STATUS_OK)
-        status = task_seconds(&fields[LEASE], TASK_LEASE_MIN_MS, TASK_LEASE_MAX_MS, &out->lease_ms, out_error);
+        status =
+            task_seconds(&fields[LEASE], TASK_LEASE_MIN_MS, TASK_LEASE_MAX_MS, &out->lease_ms, out_error);
     if (status != STATUS_OK) return status;
     out->count = (unsigned)count;
     out->automatic = fields[ACK].type == JSON_STRING;
@@ -76,7 +78,8 @@ enum status task_dequeue_read(const struct task_options *options, struct slice b
 
 /* --- by receipt --- */
 
-static enum status read_receipt(const struct json_field *field, struct slice *out, struct json_error *out_error)
+static enum status read_receipt(const struct json_field *field, struct slice *out,
+                                struct json_error *out_error)
 {
     struct slice text = json_string_plain(field->raw);
     bool good = text.ptr && text.len >= 1 && text.len <= TASK_RECEIPT_MAX;
@@ -169,7 +172,8 @@ enum status task_acks_read(struct slice body, struct slice *out_acks, size_t *ou
     enum status status = json_read_object(body, &acks, 1, true, out_error);
     if (status != STATUS_OK) return status;
     size_t count = task_array_count(acks.raw, QUEUE_ACK_MAX);
-    if (count < 1 || count > QUEUE_ACK_MAX) return task_refuse(out_error, "acks", "must have 1 to 1000 elements");
+    if (count < 1 || count > QUEUE_ACK_MAX)
+        return task_refuse(out_error, "acks", "must have 1 to 1000 elements");
     *out_acks = acks.raw;
     *out_count = count;
     return STATUS_OK;

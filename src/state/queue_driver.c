@@ -49,7 +49,8 @@ static void on_adopted(struct queue_op *op)
     count(d, METRIC_TASK_ADOPTED_KNOWN, op->adopted.known);
     count(d, METRIC_TASK_BAD, op->adopted.bad);
     if (op->adopted.bad > 0)
-        LOG(d->options.log, LOG_WARN, "items of the inbox are no tasks and were set aside: GET /tasks?state=bad",
+        LOG(d->options.log, LOG_WARN,
+            "items of the inbox are no tasks and were set aside: GET /tasks?state=bad",
             LOG_I("items", op->adopted.bad));
     queue_waits_ready(d->options.waits, (unsigned)op->adopted.added, false);
     if (op->adopted.shown == 0 || d->stopped) return;
@@ -64,7 +65,8 @@ static void on_tick_timer(void *arg);
 static void tick_in(struct queue_driver *d, int64_t ms)
 {
     if (d->stopped) return;
-    loop_timer_start(d->options.loop, &d->tick_timer, loop_now_us(d->options.loop) + ms * 1000, on_tick_timer, d);
+    loop_timer_start(d->options.loop, &d->tick_timer, loop_now_us(d->options.loop) + ms * 1000, on_tick_timer,
+                     d);
 }
 
 /* The time to the next tick; next_ms is by the queue's clock. */
@@ -155,7 +157,8 @@ struct queue_driver *queue_driver_create(const struct queue_driver_options *opti
         atomic_store(&d->seen[i], -1);
     tick_in(d, (int64_t)random_below(TICK_MS));
     loop_timer_start(options->loop, &d->counts_timer,
-                     loop_now_us(options->loop) + (int64_t)random_below(COUNTS_MS) * 1000, on_counts_timer, d);
+                     loop_now_us(options->loop) + (int64_t)random_below(COUNTS_MS) * 1000, on_counts_timer,
+                     d);
     return d;
 }
 

@@ -2,23 +2,31 @@
  *
  *   group   those who ask for the same agents: a line of idle ones, oldest first, and those who are trying
  *   credit  how many more of a group shall try: what it was told, less what was tried since
+ *   probes  how many more shall though nobody said so: two for each try that found something unhinted
  *
- * A try that finds nothing, begun after the last hint, ends its group's credit: whatever was ready is taken. One
- * that finds something though nobody had said so doubles it: there may be more. What the groups together did not
- * use of a hint goes on when nobody here is trying any more. */
+ * A try that finds nothing, begun after the last hint, ends both: whatever was ready is taken, and the group
+ * is dry. While it is, who comes does not try: each task that becomes ready is announced, here or to another
+ * daemon, which would lose its turn to him. What the groups together did not use of a hint goes on when
+ * nobody here is trying any more; where nobody anywhere in this daemon could, no group is dry any longer.
+ *
+ * Once a second some of the idle are looked at, so that those who have left do not keep their places to the
+ * end of their time. */
 #include "queue_wait_private.h"
 
 #include "util/hash.h"
 
 #include <stdlib.h>
 
-enum { TRYING_MAX = 64, TRY_MS = 1000 };
+enum { TRYING_MAX = 64, TRY_MS = 1000, SWEEP_MS = 1000, SWEEP_MAX = 100, LINGERING_MAX = 64 };
 
 struct queue_wait_group {
     struct queue_wait_group *next, **prev;
     struct queue_waiter *first, *last; /* idle */
-    unsigned idle, trying, credit;
-    bool doubling;
+    unsigned idle, trying, credit, probes;
+    uint64_t swept; /* the arrival that is to be looked at next */
+    uint64_t dry;   /* in this epoch (queue_wake_epoch); 0: not */
+    bool lingers;   /* has no waiters, and counts as lingering */
+    bool lingered;  /* it did a sweep ago */
     size_t key_len;
     char key[]; /* agents, a NUL behind each */
 };
@@ -29,13 +37,14 @@ struct queue_wait_port {
     struct queue_port *queue;
     unsigned index;
     struct queue_wait_group *groups;
-    unsigned trying;
+    unsigned trying, lingering;
     uint64_t arrivals, hints;
-    struct queue_hint told; /* since the last time that nobody was trying, as one */
-    unsigned got;           /* of it */
+    struct queue_hint told;  /* since the last time that nobody was trying, as one */
+    unsigned got;            /* of it */
+    struct loop_timer sweep; /* runs while anybody waits */
     bool draining;
-    bool held_back;           /* credit is left because TRYING_MAX were trying */
-    _Atomic unsigned waiting; /* idle and trying */
+    bool held_back;              /* credit is left because TRYING_MAX were trying */
+    _Atomic unsigned waiting;    /* idle and trying */
     pthread_mutex_t lock;        /* of what follows; held across no call */
     struct queue_hint coming[2]; /* told by other threads; the second: asked to look */
 };
@@ -47,7 +56,8 @@ static bool key_is(const struct queue_wait_group *g, const struct queue_op *op)
     const char *at = g->key, *end = g->key + g->key_len;
     for (size_t i = 0; i < op->in.dequeue.agents_count; i++) {
         struct slice agent = op->in.dequeue.agents[i];
-        if ((size_t)(end - at) <= agent.len || memcmp(at, agent.ptr, agent.len) != 0 || at[agent.len]) return false;
+        if ((size_t)(end - at) <= agent.len || memcmp(at, agent.ptr, agent.len) != 0 || at[agent.len])
+            return false;
         at += agent.len + 1;
     }
     return at == end;
@@ -58,6 +68,10 @@ static struct queue_wait_group *find_group(struct queue_wait_port *port, const s
     struct queue_wait_group *g = port->groups;
     while (g && !key_is(g, op))
         g = g->next;
+    if (g && g->lingers) {
+        g->lingers = g->lingered = false;
+        port->lingering--;
+    }
     if (g) return g;
     size_t len = 0;
     for (size_t i = 0; i < op->in.dequeue.agents_count; i++)
@@ -75,12 +89,25 @@ static struct queue_wait_group *find_group(struct queue_wait_port *port, const s
     return g;
 }
 
-static void drop_if_empty(struct queue_wait_group *g)
+static void drop(struct queue_wait_group *g)
 {
-    if (g->idle || g->trying) return;
     *g->prev = g->next;
     if (g->next) g->next->prev = g->prev;
     free(g);
+}
+
+/* A dry one stays for a while: its next waiter is likely to come soon. */
+static void drop_if_empty(struct queue_wait_port *port, struct queue_wait_group *g)
+{
+    if (g->idle || g->trying) return;
+    g->credit = g->probes = 0;
+    if (g->lingers) return;
+    if (!g->dry || port->draining || port->lingering >= LINGERING_MAX) {
+        drop(g);
+        return;
+    }
+    g->lingers = true;
+    port->lingering++;
 }
 
 /* --- the line --- */
@@ -140,6 +167,7 @@ static void try(struct queue_waiter *w)
     w->op.arg = w;
     w->trying = true;
     w->told = port->hints;
+    w->epoch = queue_wake_epoch(port->waits);
     port->trying++;
     if (w->group) w->group->trying++;
     queue_start(port->queue, &w->op);
@@ -147,7 +175,7 @@ static void try(struct queue_waiter *w)
 
 static void run_group(struct queue_wait_port *port, struct queue_wait_group *g)
 {
-    while (g->credit > 0 && g->first) {
+    while (g->credit + g->probes > 0 && g->first) {
         struct queue_waiter *w = g->first;
         if (port->trying >= TRYING_MAX) {
             port->held_back = true;
@@ -158,8 +186,9 @@ static void run_group(struct queue_wait_port *port, struct queue_wait_group *g)
             finish_empty(w);
             continue;
         }
-        g->credit--;
-        w->hinted = true;
+        w->hinted = g->credit > 0;
+        g->credit -= w->hinted;
+        g->probes -= !w->hinted;
         try(w);
     }
 }
@@ -173,7 +202,7 @@ static void run_all(struct queue_wait_port *port)
         run_group(port, g);
         g->trying--;
         next = g->next;
-        drop_if_empty(g);
+        drop_if_empty(port, g);
     }
 }
 
@@ -198,6 +227,13 @@ static void give_back(struct queue_waiter *w)
     finish_empty(w);
 }
 
+/* There was more than had been announced. */
+static void probe_more(struct queue_wait_group *g)
+{
+    g->dry = 0;
+    g->probes = g->probes + 2 < g->idle ? g->probes + 2 : g->idle;
+}
+
 static void on_found(struct queue_waiter *w)
 {
     struct queue_wait_group *g = w->group;
@@ -205,11 +241,10 @@ static void on_found(struct queue_waiter *w)
         give_back(w);
         return;
     }
-    if (w->hinted) w->port->got += (unsigned)w->op.results;
-    if (g && (g->doubling || !w->hinted)) {
-        g->doubling = true;
-        g->credit += 2;
-    }
+    if (w->hinted)
+        w->port->got += (unsigned)w->op.results;
+    else if (g)
+        probe_more(g);
     finish(w);
 }
 
@@ -218,8 +253,8 @@ static void on_nothing(struct queue_waiter *w)
     struct queue_wait_group *g = w->group;
     bool away = w->op.status != STATUS_OK;
     if (away || w->told == w->port->hints) {
-        g->credit = 0;
-        g->doubling = false;
+        g->credit = g->probes = 0;
+        g->dry = away ? 0 : w->epoch;
     }
     if (w->over || w->port->draining)
         finish_empty(w);
@@ -244,7 +279,7 @@ static void on_tried(struct queue_op *op)
     if (!g) return;
     run_group(port, g); /* this one still counts as trying in it */
     g->trying--;
-    drop_if_empty(g);
+    drop_if_empty(port, g);
     if (port->held_back) run_all(port);
     settle(port);
 }
@@ -255,10 +290,9 @@ static void take_hint(struct queue_wait_port *port, const struct queue_hint *hin
 {
     port->hints++;
     for (struct queue_wait_group *g = port->groups; g; g = g->next) {
-        unsigned most = g->idle + g->trying;
-        g->credit += hint->ask ? g->credit == 0 : hint->count;
-        if (g->credit > most) g->credit = most;
-        g->doubling |= hint->ask;
+        unsigned most = g->idle + g->trying, *what = hint->ask ? &g->probes : &g->credit;
+        *what = hint->ask ? 1 : *what + hint->count;
+        if (*what > most) *what = most;
     }
     if (!hint->ask) (void)queue_hint_add(&port->told, hint);
     run_all(port);
@@ -299,6 +333,52 @@ unsigned queue_wait_port_index(const struct queue_wait_port *port)
     return port->index;
 }
 
+/* --- those who have left --- */
+
+static void on_sweep(void *arg);
+
+static void sweep_later(struct queue_wait_port *port)
+{
+    if (!loop_timer_running(&port->sweep))
+        loop_timer_start(port->loop, &port->sweep, loop_now_us(port->loop) + SWEEP_MS * INT64_C(1000),
+                         on_sweep, port);
+}
+
+static unsigned sweep_group(struct queue_wait_group *g, unsigned most)
+{
+    unsigned looked = 0;
+    uint64_t from = g->swept;
+    for (struct queue_waiter *w = g->first, *next; w && looked < most; w = next) {
+        next = w->next;
+        if (w->arrival < from) continue;
+        looked++;
+        g->swept = w->arrival + 1;
+        if (!w->gone(w->arg)) continue;
+        leave_line(w);
+        finish_empty(w);
+    }
+    if (looked < most) g->swept = 0; /* again from the first */
+    return looked;
+}
+
+static void on_sweep(void *arg)
+{
+    struct queue_wait_port *port = arg;
+    unsigned left = SWEEP_MAX;
+    for (struct queue_wait_group *g = port->groups, *next; g; g = next) {
+        left -= sweep_group(g, left);
+        next = g->next;
+        if (g->lingers && g->lingered) {
+            port->lingering--;
+            drop(g);
+            continue;
+        }
+        g->lingered = g->lingers;
+        drop_if_empty(port, g);
+    }
+    if (port->groups) sweep_later(port);
+}
+
 /* --- waiting --- */
 
 static void on_timer(void *arg)
@@ -311,7 +391,14 @@ static void on_timer(void *arg)
     }
     leave_line(w);
     finish_empty(w);
-    drop_if_empty(g);
+    drop_if_empty(w->port, g);
+}
+
+/* The others found nothing, and nothing has been heard of since that they left over. */
+static bool is_dry(const struct queue_wait_port *port, const struct queue_wait_group *g)
+{
+    if (port->told.count > port->got) return false;
+    return g->idle > 0 || (g->dry && g->dry == queue_wake_epoch(port->waits));
 }
 
 void queue_wait_start(struct queue_wait_port *port, struct queue_waiter *w)
@@ -334,8 +421,9 @@ void queue_wait_start(struct queue_wait_port *port, struct queue_waiter *w)
     w->arrival = port->arrivals++;
     if (atomic_fetch_add(&port->waiting, 1) == 0) queue_wake_joined(port->waits);
     loop_timer_start(port->loop, &w->timer, loop_now_us(port->loop) + w->wait_ms * 1000, on_timer, w);
-    if (w->group->idle > 0)
-        line_up(w); /* the others found nothing, and have heard of nothing since */
+    sweep_later(port);
+    if (is_dry(port, w->group))
+        line_up(w);
     else
         try(w);
 }
@@ -360,6 +448,7 @@ void queue_wait_port_drain(struct queue_wait_port *port)
 {
     if (!port) return;
     port->draining = true;
+    loop_timer_stop(&port->sweep);
     for (struct queue_wait_group *g = port->groups, *next; g; g = next) {
         g->trying++;
         while (g->first) {
@@ -369,6 +458,6 @@ void queue_wait_port_drain(struct queue_wait_port *port)
         }
         g->trying--;
         next = g->next;
-        drop_if_empty(g);
+        if (!g->trying) drop(g);
     }
 }

@@ -31,6 +31,7 @@ struct queue_waits {
     _Atomic bool live;        /* the subscription is */
     _Atomic bool beat_wanted; /* and posted to the control loop */
     _Atomic bool closed;
+    _Atomic uint64_t epoch; /* from 1 */
     /* control loop */
     struct loop *control;
     struct queue_port *queue;
@@ -54,6 +55,9 @@ unsigned queue_wait_port_waiting(const struct queue_wait_port *port);
 /* Makes one of two. True: `into` was empty. */
 bool queue_hint_add(struct queue_hint *into, const struct queue_hint *more);
 
+/* What was found dry in an epoch is dry as long as it lasts: each task that becomes ready meanwhile is
+ * announced, and this daemon has heard of none that it could not use. 0: not everything is heard. */
+uint64_t queue_wake_epoch(struct queue_waits *waits);
 /* The first waiter came to a port. */
 void queue_wake_joined(struct queue_waits *waits);
 /* Tells the next port that has waiters; `from`: the one whose waiters could not use it, or NULL. Where there

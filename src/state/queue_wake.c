@@ -1,5 +1,5 @@
-/* queue_wake: who is told of ready tasks. The control loop hears what Redis publishes to this daemon, keeps the
- * daemon's place in Redis's line, and looks once a second whether anything was missed. */
+/* queue_wake: who is told of ready tasks. The control loop hears what Redis publishes to this daemon, keeps
+ * the daemon's place in Redis's line, and looks once a second whether anything was missed. */
 #include "queue_wait_private.h"
 
 #include "util/random.h"
@@ -76,6 +76,17 @@ static void want_pass(struct queue_waits *w, struct queue_hint hint)
 
 /* --- telling ports --- */
 
+uint64_t queue_wake_epoch(struct queue_waits *w)
+{
+    bool hears = !redis_is_there(w) || (atomic_load(&w->live) && atomic_load(&w->standing));
+    return hears ? atomic_load(&w->epoch) : 0;
+}
+
+static void end_epoch(struct queue_waits *w)
+{
+    atomic_fetch_add(&w->epoch, 1);
+}
+
 void queue_wake_next(struct queue_waits *w, const struct queue_wait_port *from, struct queue_hint hint)
 {
     unsigned n = w->port_count;
@@ -88,6 +99,7 @@ void queue_wake_next(struct queue_waits *w, const struct queue_wait_port *from, 
         queue_wait_port_tell(port, &hint);
         return;
     }
+    end_epoch(w);
     if (hint.published) want_pass(w, hint);
 }
 
@@ -125,8 +137,14 @@ static void on_stood(struct queue_op *op)
     struct queue_waits *w = op->arg;
     w->stand_runs = false;
     if (atomic_load(&w->closed)) return;
-    if (op->status != STATUS_OK || !op->in.wait.waits) atomic_store(&w->standing, false);
-    if (op->status == STATUS_OK && op->count > 0) look_all(w);
+    if (op->status != STATUS_OK || !op->in.wait.waits) {
+        atomic_store(&w->standing, false);
+        end_epoch(w);
+    }
+    if (op->status == STATUS_OK && op->count > 0) {
+        end_epoch(w); /* they may have become ready before we stood */
+        look_all(w);
+    }
     bool waits = queue_waits_waiting(w) > 0;
     bool again = w->stand_again || (op->status == STATUS_OK && waits && !op->in.wait.waits);
     w->stand_again = false;
@@ -142,6 +160,7 @@ static void stand(struct queue_waits *w)
     /* In this order: who comes to wait after the look sees that we do not stand, and calls. */
     bool stood = atomic_exchange(&w->standing, false);
     bool waits = queue_waits_waiting(w) > 0;
+    if (!waits) end_epoch(w);
     if (!waits && !stood) return;
     if (waits) atomic_store(&w->standing, true);
     w->stand_runs = true;
@@ -189,6 +208,7 @@ void queue_wake_joined(struct queue_waits *w)
 void queue_waits_mode_changed(struct queue_waits *w)
 {
     if (!w->control) return;
+    end_epoch(w);
     look_all(w);
     want_beat(w);
 }
@@ -225,6 +245,7 @@ static void on_lost(void *arg)
 {
     struct queue_waits *w = arg;
     atomic_store(&w->live, false);
+    end_epoch(w);
 }
 
 /* --- the whole --- */
@@ -235,6 +256,7 @@ struct queue_waits *queue_waits_create(const struct queue_waits_options *options
     if (!w) return NULL;
     w->options = *options;
     pthread_mutex_init(&w->lock, NULL);
+    atomic_store(&w->epoch, 1);
     uuid_v7(clock_wall_ms(&clock_system), w->daemon);
     if (!options->node) return w;
     size_t size = strlen(options->channel) + sizeof w->daemon;

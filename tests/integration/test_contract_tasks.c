@@ -48,10 +48,12 @@ static void take(const char *body, const char *id, char receipt[96])
     value_in(receipt, 96, a->body, "receipt");
 }
 
-static const struct http_answer *with_receipt(const char *id, const char *verb, const char *receipt, const char *more)
+static const struct http_answer *with_receipt(const char *id, const char *verb, const char *receipt,
+                                              const char *more)
 {
     char path[300], body[400];
-    return post(FORMAT(path, "/tasks/%s/%s", id, verb), FORMAT(body, "{\"receipt\":\"%s\"%s}", receipt, more));
+    return post(FORMAT(path, "/tasks/%s/%s", id, verb),
+                FORMAT(body, "{\"receipt\":\"%s\"%s}", receipt, more));
 }
 
 static long long count_of(const char *state)
@@ -75,8 +77,8 @@ START_TEST(a_task_is_enqueued_taken_and_acked)
 {
     char receipt[96], value[64];
     open_stage(_i);
-    const struct http_answer *a =
-        post("/tasks", "{\"task_id\":\"t\",\"agent\":\"x\",\"correlation_id\":\"c\",\"payload\":{\"a\" : 1.0}}");
+    const struct http_answer *a = post(
+        "/tasks", "{\"task_id\":\"t\",\"agent\":\"x\",\"correlation_id\":\"c\",\"payload\":{\"a\" : 1.0}}");
     EXPECT_STATUS(a, 201);
     ck_assert_str_eq(a->body, "{\"task_id\":\"t\"}");
     expect_header(s.h, "Phoenix-Backend", stage_backend_name(&s));
@@ -124,9 +126,10 @@ START_TEST(each_element_of_an_array_is_judged_for_itself)
 {
     open_stage(_i);
     enqueue("{\"task_id\":\"old\",\"payload\":0}");
-    const struct http_answer *a =
-        post("/tasks", "[{\"task_id\":\"a\",\"payload\":1},{\"payload\":2,\"priority\":256},{\"payload\":3,"
-                       "\"priority\":\"high\"},{},7,{\"task_id\":\"a\",\"payload\":4},{\"task_id\":\"old\",\"payload\":5}]");
+    const struct http_answer *a = post(
+        "/tasks",
+        "[{\"task_id\":\"a\",\"payload\":1},{\"payload\":2,\"priority\":256},{\"payload\":3,"
+        "\"priority\":\"high\"},{},7,{\"task_id\":\"a\",\"payload\":4},{\"task_id\":\"old\",\"payload\":5}]");
     EXPECT_STATUS(a, 201);
     static const char *const parts[] = {
         "{\"task_id\":\"a\",\"status\":201}",
@@ -152,7 +155,8 @@ START_TEST(priority_comes_first_then_arrival)
     static const char *const order[] = {"c", "a", "b", "d"};
     char receipt[96];
     open_stage(_i);
-    enqueue("[{\"task_id\":\"a\",\"payload\":1},{\"task_id\":\"b\",\"payload\":1},{\"task_id\":\"c\",\"payload\":1,"
+    enqueue("[{\"task_id\":\"a\",\"payload\":1},{\"task_id\":\"b\",\"payload\":1},{\"task_id\":\"c\","
+            "\"payload\":1,"
             "\"priority\":9},{\"task_id\":\"d\",\"payload\":1}]");
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
         take("{}", order[i], receipt);
@@ -164,7 +168,8 @@ START_TEST(several_are_taken_and_acked_at_once)
 {
     char body[600], id[2][32], receipt[2][96];
     open_stage(_i);
-    enqueue("[{\"task_id\":\"a\",\"payload\":1},{\"task_id\":\"b\",\"payload\":2},{\"task_id\":\"c\",\"payload\":3}]");
+    enqueue("[{\"task_id\":\"a\",\"payload\":1},{\"task_id\":\"b\",\"payload\":2},{\"task_id\":\"c\","
+            "\"payload\":3}]");
     const struct http_answer *a = post("/tasks/dequeue", "{\"count\":2}");
     EXPECT_STATUS(a, 200);
     const char *second = strstr(a->body, "},{");
@@ -173,16 +178,19 @@ START_TEST(several_are_taken_and_acked_at_once)
         VALUE(id[i], i ? second : a->body, "task_id");
         VALUE(receipt[i], i ? second : a->body, "receipt");
     }
-    a = post("/tasks/ack", FORMAT(body,
-                                  "{\"acks\":[{\"task_id\":\"%s\",\"receipt\":\"%s\"},{\"task_id\":\"%s\",\"receipt\":"
-                                  "\"%s\"},{\"task_id\":\"none\",\"receipt\":\"r.x\"},{\"task_id\":\"c\"},{\"task_id\":"
-                                  "\"c\",\"receipt\":\"r.x\"}]}",
-                                  id[0], receipt[0], id[1], receipt[1]));
+    a = post("/tasks/ack",
+             FORMAT(body,
+                    "{\"acks\":[{\"task_id\":\"%s\",\"receipt\":\"%s\"},{\"task_id\":\"%s\",\"receipt\":"
+                    "\"%s\"},{\"task_id\":\"none\",\"receipt\":\"r.x\"},{\"task_id\":\"c\"},{\"task_id\":"
+                    "\"c\",\"receipt\":\"r.x\"}]}",
+                    id[0], receipt[0], id[1], receipt[1]));
     EXPECT_STATUS(a, 200);
-    ck_assert_str_eq(a->body, "{\"results\":[{\"task_id\":\"a\",\"status\":204},{\"task_id\":\"b\",\"status\":204},"
-                              "{\"task_id\":\"none\",\"status\":404,\"code\":\"not_found\"},{\"task_id\":null,\"status\":"
-                              "422,\"code\":\"unprocessable\"},{\"task_id\":\"c\",\"status\":409,\"code\":\"stale_receipt\"}"
-                              "]}");
+    ck_assert_str_eq(
+        a->body,
+        "{\"results\":[{\"task_id\":\"a\",\"status\":204},{\"task_id\":\"b\",\"status\":204},"
+        "{\"task_id\":\"none\",\"status\":404,\"code\":\"not_found\"},{\"task_id\":null,\"status\":"
+        "422,\"code\":\"unprocessable\"},{\"task_id\":\"c\",\"status\":409,\"code\":\"stale_receipt\"}"
+        "]}");
     ck_assert_int_eq(count_of("ready"), 1);
     ck_assert_int_eq(count_of("leased"), 0);
     stage_close(&s);
@@ -349,8 +357,8 @@ static struct raw_http wait_for_task(const char *body)
 {
     char text[600];
     struct raw_http c = raw_http_tcp((uint16_t)daemon_port(s.d));
-    FORMAT(text, "POST /tasks/dequeue HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
-           body);
+    FORMAT(text, "POST /tasks/dequeue HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
+           strlen(body), body);
     ck_assert(raw_http_send(&c, text));
     return c;
 }
@@ -495,10 +503,11 @@ START_TEST(foreign_items_are_adopted_and_bad_ones_set_aside)
 {
     char receipt[96];
     open_stage(BACKEND_REDIS);
-    static const char *const items[] = {
-        "{\"task_id\":\"f\",\"correlation_id\":\"\",\"agent\":\"\",\"priority\":1,\"created_at\":\"x\",\"payload\":[1,  2],"
-        "\"extra\":true}",
-        "not JSON", "{\"task_id\":\"a b\",\"payload\":1}", "{\"payload\":1}", "{\"task_id\":\"g\",\"payload\":1}"};
+    static const char *const items[] = {"{\"task_id\":\"f\",\"correlation_id\":\"\",\"agent\":\"\","
+                                        "\"priority\":1,\"created_at\":\"x\",\"payload\":[1,  2],"
+                                        "\"extra\":true}",
+                                        "not JSON", "{\"task_id\":\"a b\",\"payload\":1}", "{\"payload\":1}",
+                                        "{\"task_id\":\"g\",\"payload\":1}"};
     for (size_t i = 0; i < sizeof items / sizeof items[0]; i++)
         (void)resp_integer(s.r, "LPUSH", "phoenix:tasks:queue", items[i]);
     WAIT_FOR(count_of("bad") == 3, 3000);
@@ -565,7 +574,8 @@ int main(void)
     tcase_add_loop_test(both, each_element_of_an_array_is_judged_for_itself, 0, BACKEND_COUNT);
     tcase_add_loop_test(both, priority_comes_first_then_arrival, 0, BACKEND_COUNT);
     tcase_add_loop_test(both, several_are_taken_and_acked_at_once, 0, BACKEND_COUNT);
-    tcase_add_loop_test(both, a_nack_gives_it_back_until_it_is_dead_and_a_requeue_starts_anew, 0, BACKEND_COUNT);
+    tcase_add_loop_test(both, a_nack_gives_it_back_until_it_is_dead_and_a_requeue_starts_anew, 0,
+                        BACKEND_COUNT);
     tcase_add_loop_test(both, a_lease_is_extended_and_one_that_ends_gives_the_task_back, 0, BACKEND_COUNT);
     tcase_add_loop_test(both, a_delayed_task_comes_when_it_is_due, 0, BACKEND_COUNT);
     tcase_add_loop_test(both, a_task_past_its_time_to_live_goes, 0, BACKEND_COUNT);

@@ -67,7 +67,8 @@ static void on_closed(void *arg, const char *why)
     if (was_live) s->options.on_lost(s->options.arg);
     if (s->closing) return;
     if (was_live)
-        LOG(s->options.log, LOG_WARN, "subscription lost; waiting requests look for themselves until it is back",
+        LOG(s->options.log, LOG_WARN,
+            "subscription lost; waiting requests look for themselves until it is back",
             LOG_S("redis", redis_node_name(s->options.node)), LOG_S("why", why));
     s->backoff_ms = s->backoff_ms ? s->backoff_ms * 2 : RECONNECT_MIN_MS;
     if (s->backoff_ms > RECONNECT_MAX_MS) s->backoff_ms = RECONNECT_MAX_MS;

@@ -1,5 +1,5 @@
-/* tasks: /tasks/{id}: one task, by its id and perhaps its receipt. The rules are domain/task's and the queue's; here is
- * how they are asked over HTTP and answered. */
+/* tasks: /tasks/{id}: one task, by its id and perhaps its receipt. The rules are domain/task's and the
+ * queue's; here is how they are asked over HTTP and answered. */
 #include "tasks.h"
 
 #include "util/rfc3339.h"
@@ -72,7 +72,8 @@ void task_problem(struct house *house, struct exchange *x, const struct queue_op
     const struct http_field backend = {"Phoenix-Backend", handler_backend(op->local)};
     int64_t retry_after_ms = status_http(op->status) == 503 ? HANDLER_RETRY_AFTER_MS : -1;
     if (op->status == STATUS_STALE_RECEIPT) metrics_count(house->cell, METRIC_TASK_STALE, 0, 0, 1);
-    exchange_problem(x, op->status, op->detail[0] ? op->detail : why_not(op->status), retry_after_ms, &backend, 1);
+    exchange_problem(x, op->status, op->detail[0] ? op->detail : why_not(op->status), retry_after_ms,
+                     &backend, 1);
 }
 
 void task_reply_done(struct exchange *x, const struct queue_op *op, bool journaled)
@@ -81,7 +82,8 @@ void task_reply_done(struct exchange *x, const struct queue_op *op, bool journal
     exchange_reply(x, journaled ? 202 : 204, NULL, NULL, &backend, 1);
 }
 
-void task_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed, const struct queue_op *op)
+void task_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed,
+                     const struct queue_op *op)
 {
     const struct http_field backend = {"Phoenix-Backend", handler_backend(op->local)};
     handler_reply_json(x, http_status, body, owed, &backend, 1);
@@ -276,6 +278,7 @@ void handle_task_extend(void *house, struct exchange *x)
     struct queue_op *op = &call->op;
     op->in.extend.id = exchange_request(x)->id;
     start_or_refuse(
-        call, task_extend_read(exchange_request(x)->body, &op->in.extend.receipt, &op->in.extend.lease_ms, &error),
+        call,
+        task_extend_read(exchange_request(x)->body, &op->in.extend.receipt, &op->in.extend.lease_ms, &error),
         &error);
 }

@@ -22,7 +22,8 @@ void task_call_start(struct task_call *call);
 void task_problem(struct house *house, struct exchange *x, const struct queue_op *op);
 /* 202 where Redis has still to learn of it, else 204. */
 void task_reply_done(struct exchange *x, const struct queue_op *op, bool journaled);
-void task_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed, const struct queue_op *op);
+void task_reply_json(struct exchange *x, int http_status, struct buf *body, bool owed,
+                     const struct queue_op *op);
 
 /* POST /tasks. */
 void task_enqueue(struct house *house, struct exchange *x);

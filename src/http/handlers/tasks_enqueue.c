@@ -1,5 +1,5 @@
-/* tasks_enqueue: POST /tasks. Of an array each element is judged for itself: those refused are told by their place, the
- * others go in by one operation. */
+/* tasks_enqueue: POST /tasks. Of an array each element is judged for itself: those refused are told by their
+ * place, the others go in by one operation. */
 #include "tasks.h"
 
 #include "util/json_edit.h"
@@ -109,7 +109,8 @@ static void on_many(struct queue_op *op)
 
 /* --- asking --- */
 
-/* Reserves so that nothing in scratch moves, and counts that, what is packed for sending, and what is answered. */
+/* Reserves so that nothing in scratch moves, and counts that, what is packed for sending, and what is
+ * answered. */
 static bool reserve(struct task_call *call, size_t scratch_bytes, size_t count)
 {
     size_t body = exchange_request(call->x)->body.len;
@@ -127,8 +128,8 @@ static void enqueue_one(struct task_call *call)
     struct json_error error = {""};
     if (!reserve(call, task_scratch_bytes(body.len), 1)) return;
     struct enqueue *e = call->more;
-    enum status status = task_read(&house->shared->tasks, body, clock_wall_ms(house->shared->clock), &call->scratch,
-                                   &e->tasks[0], &error);
+    enum status status = task_read(&house->shared->tasks, body, clock_wall_ms(house->shared->clock),
+                                   &call->scratch, &e->tasks[0], &error);
     if (status == STATUS_OVERLOADED) {
         handler_no_memory(call->x);
     } else if (status != STATUS_OK) {

@@ -64,7 +64,8 @@ static void list(struct house *house, struct exchange *x, struct handler_query *
         return;
     }
     if (handler_query_limit(x, &query[QUERY_LIMIT], &call->op.in.list.limit) &&
-        handler_query_cursor(x, &query[QUERY_CURSOR], call->more, QUEUE_CURSOR_SIZE, &call->op.in.list.cursor))
+        handler_query_cursor(x, &query[QUERY_CURSOR], call->more, QUEUE_CURSOR_SIZE,
+                             &call->op.in.list.cursor))
         task_call_start(call);
 }
 
