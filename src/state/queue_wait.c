@@ -20,7 +20,7 @@
 enum { TRYING_MAX = 64, TRY_MS = 1000, SWEEP_MS = 1000, SWEEP_MAX = 100, LINGERING_MAX = 64 };
 
 struct queue_wait_group {
-    struct queue_wait_group *next, **prev;
+    struct queue_wait_group *next, *prev;
     struct queue_waiter *first, *last; /* idle */
     unsigned idle, trying, credit, probes;
     uint64_t swept; /* the arrival that is to be looked at next */
@@ -83,15 +83,17 @@ static struct queue_wait_group *find_group(struct queue_wait_port *port, const s
         g->key_len += agent.len + 1;
     }
     g->next = port->groups;
-    g->prev = &port->groups;
-    if (g->next) g->next->prev = &g->next;
+    if (g->next) g->next->prev = g;
     port->groups = g;
     return g;
 }
 
-static void drop(struct queue_wait_group *g)
+static void drop(struct queue_wait_port *port, struct queue_wait_group *g)
 {
-    *g->prev = g->next;
+    if (g->prev)
+        g->prev->next = g->next;
+    else
+        port->groups = g->next;
     if (g->next) g->next->prev = g->prev;
     free(g);
 }
@@ -103,7 +105,7 @@ static void drop_if_empty(struct queue_wait_port *port, struct queue_wait_group 
     g->credit = g->probes = 0;
     if (g->lingers) return;
     if (!g->dry || port->draining || port->lingering >= LINGERING_MAX) {
-        drop(g);
+        drop(port, g);
         return;
     }
     g->lingers = true;
@@ -370,7 +372,7 @@ static void on_sweep(void *arg)
         next = g->next;
         if (g->lingers && g->lingered) {
             port->lingering--;
-            drop(g);
+            drop(port, g);
             continue;
         }
         g->lingered = g->lingers;
@@ -458,6 +460,6 @@ void queue_wait_port_drain(struct queue_wait_port *port)
         }
         g->trying--;
         next = g->next;
-        if (!g->trying) drop(g);
+        if (!g->trying) drop(port, g);
     }
 }

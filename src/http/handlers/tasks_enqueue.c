@@ -11,12 +11,13 @@ enum { ITEM_OVERHEAD = 256 };
 /* An element that was refused, or which of the op's tasks it is. */
 struct item {
     enum status status;
-    size_t at; /* in tasks, or of its detail in `details` */
+    size_t at; /* in tasks, or of its detail in scratch */
 };
 
 struct enqueue {
-    struct queue_task tasks[QUEUE_ENQUEUE_MAX];
-    struct item items[QUEUE_ENQUEUE_MAX];
+    size_t count;       /* elements */
+    struct item *items; /* behind the tasks */
+    struct queue_task tasks[];
 };
 
 /* --- answers --- */
@@ -67,44 +68,39 @@ static void append_verdict(struct buf *out, struct slice id, const struct queue_
     buf_append_char(out, '}');
 }
 
-/* op NULL: all were refused. `count`: elements. */
-static void answer_many(struct task_call *call, const struct queue_op *op, size_t count)
+/* verdicts NULL: all were refused. */
+static void answer_many(struct task_call *call, const struct queue_verdict *verdicts)
 {
     const struct enqueue *e = call->more;
     struct buf body = {0};
     int overall = 422;
     size_t added = 0;
     buf_append_text(&body, "{\"results\":[");
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < e->count; i++) {
         const struct item *item = &e->items[i];
         if (i > 0) buf_append_char(&body, ',');
-        if (item->status != STATUS_OK) {
+        if (!verdicts || item->status != STATUS_OK) {
             append_refused(&body, item->status, call->scratch.ptr + item->at);
             continue;
         }
-        const struct queue_verdict *v = &op->verdicts[item->at];
+        const struct queue_verdict *v = &verdicts[item->at];
         append_verdict(&body, e->tasks[item->at].id, v);
         added += v->added;
         if (overall == 422) overall = 200;
         if (v->added) overall = v->journaled ? 202 : 201;
     }
     buf_append_text(&body, "]}");
-    if (op) count_added(call, op, added);
-    task_reply_json(call->x, overall, &body, true, op ? op : &call->op);
+    if (verdicts) count_added(call, &call->op, added);
+    task_reply_json(call->x, overall, &body, true, &call->op);
 }
 
 static void on_many(struct queue_op *op)
 {
     struct task_call *call = op->arg;
-    const struct enqueue *e = call->more;
-    size_t count = 0;
-    if (op->status != STATUS_OK) {
+    if (op->status == STATUS_OK)
+        answer_many(call, op->verdicts);
+    else
         task_problem(call->house, call->x, op);
-        return;
-    }
-    while (count < QUEUE_ENQUEUE_MAX && e->items[count].status != STATUS_COUNT)
-        count++;
-    answer_many(call, op, count);
 }
 
 /* --- asking --- */
@@ -115,10 +111,15 @@ static bool reserve(struct task_call *call, size_t scratch_bytes, size_t count)
 {
     size_t body = exchange_request(call->x)->body.len;
     if (!handler_hold(call->x, scratch_bytes + body + count * ITEM_OVERHEAD)) return false;
+    struct enqueue *e = calloc(1, sizeof *e + count * (sizeof e->tasks[0] + sizeof e->items[0]));
+    call->more = e;
     buf_reserve(&call->scratch, scratch_bytes);
-    if (!call->scratch.failed && (call->more = malloc(sizeof(struct enqueue)))) return true;
-    handler_no_memory(call->x);
-    return false;
+    if (!e || call->scratch.failed) {
+        handler_no_memory(call->x);
+        return false;
+    }
+    e->items = (struct item *)&e->tasks[count];
+    return true;
 }
 
 static void enqueue_one(struct task_call *call)
@@ -141,29 +142,28 @@ static void enqueue_one(struct task_call *call)
     }
 }
 
-static size_t read_items(struct task_call *call, struct slice array)
+static void read_items(struct task_call *call, struct slice array)
 {
     struct house *house = call->house;
     struct enqueue *e = call->more;
     int64_t now_ms = clock_wall_ms(house->shared->clock);
     struct slice one;
-    size_t tasks = 0, count = 0;
-    for (; json_element_next(&array, &one); count++) {
+    size_t tasks = 0;
+    for (; json_element_next(&array, &one); e->count++) {
         struct json_error error = {""};
         enum status status =
             task_read(&house->shared->tasks, one, now_ms, &call->scratch, &e->tasks[tasks], &error);
-        e->items[count] = (struct item){status, tasks};
+        struct item *item = &e->items[e->count];
+        *item = (struct item){status, tasks};
         if (status == STATUS_OK) {
             tasks++;
             continue;
         }
-        e->items[count].at = call->scratch.len;
+        item->at = call->scratch.len;
         buf_append(&call->scratch, error.detail, strlen(error.detail) + 1);
     }
-    if (count < QUEUE_ENQUEUE_MAX) e->items[count].status = STATUS_COUNT;
     call->op.in.enqueue.tasks = e->tasks;
     call->op.in.enqueue.count = tasks;
-    return count;
 }
 
 static void enqueue_many(struct task_call *call)
@@ -177,13 +177,13 @@ static void enqueue_many(struct task_call *call)
     while (json_element_next(&rest, &one))
         bytes += task_scratch_bytes(one.len) + sizeof(struct json_error);
     if (!reserve(call, bytes, count)) return;
-    (void)read_items(call, body);
+    read_items(call, body);
     if (call->scratch.failed)
         handler_no_memory(call->x);
     else if (call->op.in.enqueue.count > 0)
         task_call_start(call);
     else
-        answer_many(call, NULL, count);
+        answer_many(call, NULL);
 }
 
 void task_enqueue(struct house *house, struct exchange *x)
