@@ -19,8 +19,9 @@ bool app_tasks_open(struct app *app)
 {
     const struct config *c = app->config;
     struct house_shared *s = &app->shared;
-    s->tasks = (struct task_options){
-        .ttl_s = c->tasks_ttl, .max_attempts = (unsigned)c->tasks_max_attempts, .lease_s = c->tasks_lease};
+    s->tasks = (struct task_options){.ttl_ms = c->tasks_ttl * 1000,
+                                     .lease_ms = c->tasks_lease * 1000,
+                                     .max_attempts = (unsigned)c->tasks_max_attempts};
     const struct queue_store_options store = {.node = s->node,
                                               .spool = s->spool,
                                               .clock = s->clock,
@@ -33,7 +34,7 @@ bool app_tasks_open(struct app *app)
                                               .aging_us = c->tasks_aging_s * 1000000,
                                               .bad_keep_ms = BAD_KEEP_MS,
                                               .item_max = (size_t)c->http_body_max,
-                                              .read_item = task_read_item,
+                                              .read_item = task_item_read,
                                               .arg = &s->tasks,
                                               .log = s->log};
     if (!(s->queue = queue_store_create(&store))) return false;

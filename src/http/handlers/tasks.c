@@ -1,5 +1,5 @@
-/* tasks: /tasks/{id}: one task, by its id and perhaps its receipt. The rules are domain/task's and the
- * queue's; here is how they are asked over HTTP and answered. */
+/* tasks: /tasks/{id}: one task, by its id and perhaps its receipt; and many acks at once. The rules are
+ * domain/task's and the queue's; here is how they are asked over HTTP and answered. */
 #include "tasks.h"
 
 #include "util/rfc3339.h"
@@ -11,7 +11,9 @@
 static void free_call(void *arg)
 {
     struct task_call *call = arg;
-    buf_deinit(&call->scratch);
+    task_batch_deinit(&call->batch);
+    task_acks_deinit(&call->acks);
+    task_report_deinit(&call->report);
     free(call->more);
     free(call);
 }
@@ -89,62 +91,6 @@ void task_reply_json(struct exchange *x, int http_status, struct buf *body, bool
     handler_reply_json(x, http_status, body, owed, &backend, 1);
 }
 
-/* --- a task, shown --- */
-
-void task_append_time(struct buf *out, const char *name, int64_t ms)
-{
-    char text[RFC3339_SIZE];
-    rfc3339_format(ms, text);
-    buf_printf(out, ",\"%s\":\"%s\"", name, text);
-}
-
-static void append_bad(struct buf *out, const struct queue_view *view)
-{
-    buf_append_text(out, "{\"state\":\"bad\",\"reason\":");
-    json_append_string(out, view->reason);
-    task_append_time(out, "set_aside_at", view->at_ms);
-    buf_append_text(out, ",\"item\":");
-    json_append_string(out, view->body);
-    buf_append_char(out, '}');
-}
-
-static void append_attempts(struct buf *out, struct slice history)
-{
-    struct queue_event event;
-    const char *comma = "";
-    buf_append_text(out, ",\"attempts\":[");
-    while (queue_event_next(&history, &event)) {
-        char at[RFC3339_SIZE];
-        rfc3339_format(event.at_ms, at);
-        const char *what = event.kind == 'n' ? "nacked" : event.kind == 'e' ? "lease_ended" : "requeued";
-        buf_printf(out, "%s{\"event\":\"%s\",\"at\":\"%s\",\"reason\":", comma, what, at);
-        if (event.kind == 'n' && event.reason.len > 2)
-            buf_append_slice(out, event.reason);
-        else
-            buf_append_text(out, "null");
-        buf_append_char(out, '}');
-        comma = ",";
-    }
-    buf_append_text(out, "]}");
-}
-
-void task_append_view(struct buf *out, const struct queue_view *view)
-{
-    static const char *const AT[QUEUE_STATE_COUNT] = {
-        [QUEUE_DELAYED] = "due_at", [QUEUE_LEASED] = "lease_expires_at", [QUEUE_DEAD] = "forgotten_at"};
-    if (view->state == QUEUE_BAD) {
-        append_bad(out, view);
-        return;
-    }
-    task_open(view->body, out);
-    buf_printf(out, "\"state\":\"%s\",\"attempt\":%u,\"max_attempts\":%u", queue_state_names[view->state],
-               view->attempt, view->max_attempts);
-    if (view->state == QUEUE_READY || view->state == QUEUE_DELAYED)
-        task_append_time(out, "expires_at", view->ends_ms);
-    if (AT[view->state]) task_append_time(out, AT[view->state], view->at_ms);
-    append_attempts(out, view->history);
-}
-
 /* --- by id --- */
 
 static bool id_ok(struct exchange *x)
@@ -168,7 +114,7 @@ static void on_got(struct queue_op *op)
         task_problem(call->house, call->x, op);
         return;
     }
-    task_append_view(&body, &op->views[0]);
+    task_view_show(&op->views[0], &body);
     task_reply_json(call->x, 200, &body, false, op);
 }
 
@@ -227,35 +173,6 @@ static void on_acked(struct queue_op *op)
     task_reply_done(call->x, op, op->verdicts[0].journaled);
 }
 
-void handle_task_ack(void *house, struct exchange *x)
-{
-    struct task_call *call = call_on(house, x, QUEUE_ACK, on_acked);
-    if (!call) return;
-    struct json_error error = {""};
-    struct queue_ack *ack = call->more = calloc(1, sizeof *ack);
-    if (!ack) {
-        handler_no_memory(x);
-        return;
-    }
-    ack->id = exchange_request(x)->id;
-    call->op.in.ack.acks = ack;
-    call->op.in.ack.count = 1;
-    start_or_refuse(call, task_ack_read(exchange_request(x)->body, &ack->receipt, &error), &error);
-}
-
-void handle_task_nack(void *house, struct exchange *x)
-{
-    struct task_call *call = call_on(house, x, QUEUE_NACK, on_changed);
-    if (!call) return;
-    struct json_error error = {""};
-    struct queue_op *op = &call->op;
-    op->in.nack.id = exchange_request(x)->id;
-    start_or_refuse(call,
-                    task_nack_read(exchange_request(x)->body, &call->scratch, &op->in.nack.receipt,
-                                   &op->in.nack.delay_ms, &op->in.nack.reason, &error),
-                    &error);
-}
-
 static void on_extended(struct queue_op *op)
 {
     struct task_call *call = op->arg;
@@ -270,15 +187,79 @@ static void on_extended(struct queue_op *op)
     task_reply_json(call->x, 200, &body, true, op);
 }
 
+void handle_task_ack(void *house, struct exchange *x)
+{
+    struct task_call *call = call_on(house, x, QUEUE_ACK, on_acked);
+    if (!call) return;
+    struct json_error error = {""};
+    struct queue_ack *ack = call->more = calloc(1, sizeof *ack);
+    if (!ack) {
+        handler_no_memory(x);
+        return;
+    }
+    enum status status = task_report_read(TASK_ACK, exchange_request(x)->body, &call->report, &error);
+    *ack = (struct queue_ack){exchange_request(x)->id, call->report.receipt};
+    call->op.in.ack.acks = ack;
+    call->op.in.ack.count = 1;
+    start_or_refuse(call, status, &error);
+}
+
+void handle_task_nack(void *house, struct exchange *x)
+{
+    struct task_call *call = call_on(house, x, QUEUE_NACK, on_changed);
+    if (!call) return;
+    struct json_error error = {""};
+    const struct task_report *r = &call->report;
+    enum status status = task_report_read(TASK_NACK, exchange_request(x)->body, &call->report, &error);
+    call->op.in.nack.id = exchange_request(x)->id;
+    call->op.in.nack.receipt = r->receipt;
+    call->op.in.nack.reason = r->reason;
+    call->op.in.nack.delay_ms = r->delay_ms;
+    start_or_refuse(call, status, &error);
+}
+
 void handle_task_extend(void *house, struct exchange *x)
 {
     struct task_call *call = call_on(house, x, QUEUE_EXTEND, on_extended);
     if (!call) return;
     struct json_error error = {""};
-    struct queue_op *op = &call->op;
-    op->in.extend.id = exchange_request(x)->id;
-    start_or_refuse(
-        call,
-        task_extend_read(exchange_request(x)->body, &op->in.extend.receipt, &op->in.extend.lease_ms, &error),
-        &error);
+    enum status status = task_report_read(TASK_EXTEND, exchange_request(x)->body, &call->report, &error);
+    call->op.in.extend.id = exchange_request(x)->id;
+    call->op.in.extend.receipt = call->report.receipt;
+    call->op.in.extend.lease_ms = call->report.lease_ms;
+    start_or_refuse(call, status, &error);
+}
+
+/* --- many acks --- */
+
+static void on_all_acked(struct queue_op *op)
+{
+    struct task_call *call = op->arg;
+    struct buf body = {0};
+    size_t acked = 0, stale = 0;
+    if (op->status != STATUS_OK) {
+        task_problem(call->house, call->x, op);
+        return;
+    }
+    for (size_t i = 0; i < op->results; i++) {
+        acked += op->verdicts[i].status == STATUS_OK;
+        stale += op->verdicts[i].status == STATUS_STALE_RECEIPT;
+    }
+    metrics_count(call->house->cell, METRIC_TASK_ACKED, 0, 0, acked);
+    metrics_count(call->house->cell, METRIC_TASK_STALE, 0, 0, stale);
+    task_acks_show(&call->acks, op->verdicts, &body);
+    task_reply_json(call->x, 200, &body, true, op);
+}
+
+void handle_task_acks(void *house, struct exchange *x)
+{
+    enum { SHARE = 4, FIXED = QUEUE_ACK_MAX * 64 }; /* read, packed, sent, answered */
+    struct json_error error = {""};
+    if (!handler_no_query(x)) return;
+    struct task_call *call = task_call_new(house, x, QUEUE_ACK, on_all_acked);
+    if (!call || !handler_hold(x, SHARE * exchange_request(x)->body.len + FIXED)) return;
+    enum status status = task_acks_read(exchange_request(x)->body, &call->acks, &error);
+    call->op.in.ack.acks = call->acks.acks;
+    call->op.in.ack.count = call->acks.count;
+    start_or_refuse(call, status, &error);
 }

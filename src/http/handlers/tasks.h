@@ -1,5 +1,5 @@
 /* tasks: what the files of /tasks share: tasks.c (one task by its id), tasks_enqueue.c, tasks_dequeue.c,
- * tasks_ack.c (many acks), tasks_list.c (the queue as a whole). */
+ * tasks_list.c (the queue as a whole). */
 #ifndef PHOENIX_HTTP_HANDLERS_TASKS_H
 #define PHOENIX_HTTP_HANDLERS_TASKS_H
 
@@ -10,8 +10,11 @@ struct task_call {
     struct queue_op op;
     struct exchange *x;
     struct house *house;
-    struct buf scratch; /* what op's slices show */
-    void *more;         /* free()d with the call */
+    /* What op's slices show; which of them, the verb says. */
+    struct task_batch batch;
+    struct task_acks acks;
+    struct task_report report;
+    void *more; /* free()d with the call */
 };
 
 /* NULL: answered 503. `done` may be called before task_call_start returns. */
@@ -27,10 +30,5 @@ void task_reply_json(struct exchange *x, int http_status, struct buf *body, bool
 
 /* POST /tasks. */
 void task_enqueue(struct house *house, struct exchange *x);
-
-/* Appends `,"name":"<time>"`. */
-void task_append_time(struct buf *out, const char *name, int64_t ms);
-/* Appends a task, or a bad item, as GET shows it. */
-void task_append_view(struct buf *out, const struct queue_view *view);
 
 #endif

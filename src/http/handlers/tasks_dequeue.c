@@ -12,7 +12,6 @@ struct dequeue {
     struct queue_waiter waiter;
     struct exchange *x;
     struct house *house;
-    struct buf scratch;
     struct task_dequeue asked;
 };
 
@@ -90,19 +89,6 @@ static bool watch_sending(struct dequeue *q)
 
 /* --- the answer --- */
 
-static void append_lease(struct buf *out, const struct queue_lease *lease, bool automatic)
-{
-    task_open(lease->body, out);
-    buf_printf(out, "\"attempt\":%u", lease->attempt);
-    if (!automatic) {
-        buf_append_text(out, ",\"receipt\":\"");
-        buf_append_slice(out, lease->receipt);
-        buf_append_char(out, '"');
-        task_append_time(out, "lease_expires_at", lease->ends_ms);
-    }
-    buf_append_char(out, '}');
-}
-
 static void answer_tasks(struct dequeue *q)
 {
     const struct queue_op *op = &q->waiter.op;
@@ -111,12 +97,7 @@ static void answer_tasks(struct dequeue *q)
     for (size_t i = 0; i < op->results; i++)
         bytes += op->leases[i].body.len + op->leases[i].receipt.len + 128;
     buf_reserve(&body, bytes);
-    buf_append_text(&body, "{\"tasks\":[");
-    for (size_t i = 0; i < op->results; i++) {
-        if (i > 0) buf_append_char(&body, ',');
-        append_lease(&body, &op->leases[i], q->asked.automatic);
-    }
-    buf_append_text(&body, "]}");
+    task_leases_show(op->leases, op->results, q->asked.automatic, &body);
     if (body.failed || !watch_sending(q)) {
         queue_return(q->house->queue, op->op_id, op->in.dequeue.lease_ms);
         buf_deinit(&body);
@@ -151,10 +132,18 @@ static bool is_gone(void *arg)
     return exchange_gone(q->x);
 }
 
+/* Who asks for the same agents stands in the same line. */
+static int compare(const void *a, const void *b)
+{
+    const struct slice *x = a, *y = b;
+    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
+    return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
 static void free_dequeue(void *arg)
 {
     struct dequeue *q = arg;
-    buf_deinit(&q->scratch);
+    task_dequeue_deinit(&q->asked);
     free(q);
 }
 
@@ -171,9 +160,8 @@ void handle_task_dequeue(void *arg, struct exchange *x)
     exchange_attach(x, q, free_dequeue);
     q->x = x;
     q->house = house;
-    struct slice body = exchange_request(x)->body;
-    if (body.len == 0) body = SLICE_LITERAL("{}");
-    enum status status = task_dequeue_read(&house->shared->tasks, body, &q->scratch, &q->asked, &error);
+    enum status status =
+        task_dequeue_read(exchange_request(x)->body, &house->shared->tasks, &q->asked, &error);
     if (status == STATUS_OVERLOADED) {
         handler_no_memory(x);
         return;
@@ -182,7 +170,8 @@ void handle_task_dequeue(void *arg, struct exchange *x)
         handler_problem(x, status, error.detail);
         return;
     }
-    if (!handler_hold(x, sizeof *q + q->scratch.cap)) return;
+    qsort(q->asked.agents, q->asked.agents_count, sizeof q->asked.agents[0], compare);
+    if (!handler_hold(x, sizeof *q + q->asked.bytes.cap)) return;
     q->waiter = (struct queue_waiter){.wait_ms = q->asked.wait_ms,
                                       .deadline_us = exchange_deadline_us(x) + q->asked.wait_ms * 1000,
                                       .gone = is_gone,

@@ -15,12 +15,7 @@ static void on_counts(struct queue_op *op)
         task_problem(call->house, call->x, op);
         return;
     }
-    buf_append_text(&body, "{\"counts\":{");
-    for (unsigned i = 0; i <= QUEUE_BAD; i++)
-        buf_printf(&body, "%s\"%s\":%lld", i ? "," : "", queue_state_names[i], (long long)op->counts.of[i]);
-    buf_printf(&body, "},\"oldest_ready_s\":%lld.%03d", (long long)(op->counts.oldest_ready_ms / 1000),
-               (int)(op->counts.oldest_ready_ms % 1000));
-    buf_append_text(&body, op->partial ? ",\"partial\":true}" : "}");
+    task_counts_show(&op->counts, op->partial, &body);
     task_reply_json(call->x, 200, &body, false, op);
 }
 
@@ -34,17 +29,7 @@ static void on_page(struct queue_op *op)
         task_problem(call->house, call->x, op);
         return;
     }
-    buf_append_text(&body, "{\"tasks\":[");
-    for (size_t i = 0; i < op->results; i++) {
-        if (i > 0) buf_append_char(&body, ',');
-        task_append_view(&body, &op->views[i]);
-    }
-    buf_append_text(&body, "],\"cursor\":");
-    if (op->next[0])
-        json_append_string(&body, slice_of(op->next));
-    else
-        buf_append_text(&body, "null");
-    buf_append_text(&body, op->partial ? ",\"partial\":true}" : "}");
+    task_list_show(op->views, op->results, op->next, op->partial, &body);
     task_reply_json(call->x, 200, &body, false, op);
 }
 
