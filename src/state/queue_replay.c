@@ -221,7 +221,9 @@ static bool ask_nack(struct queue_replay *r)
     queue_command(r->store, REDIS_SCRIPT_QUEUE_NACK, &r->work);
     queue_arg(&r->work, note->id);
     queue_arg(&r->work, note->receipt);
-    int64_t left_ms = note->delay_ms - (redis_node_wall_ms(r->store->options.node) - note->stamp_ms);
+    struct db_queue_rules rules;
+    queue_local_rules(r->store, 0, &rules);
+    int64_t left_ms = note->delay_ms - (rules.now_us / 1000 - note->stamp_ms);
     if (note->delay_ms < 0)
         queue_arg(&r->work, SLICE_NONE);
     else

@@ -202,10 +202,12 @@ int64_t db_queue_held(const struct db *db)
 enum db_result db_queue_list(struct db *db, enum db_task_state state, const struct db_queue_place *after,
                              unsigned limit, size_t bytes_max, db_task_fn *each, void *arg, bool *out_more)
 {
-    bool ready = state == DB_TASK_READY;
-    sqlite3_stmt *s = db_use(db, ready ? DB_STATEMENT_TASK_LIST_READY : DB_STATEMENT_TASK_LIST);
+    bool by_rank = state == DB_TASK_READY || state == DB_TASK_BACK;
+    sqlite3_stmt *s = db_use(db, state == DB_TASK_READY  ? DB_STATEMENT_TASK_LIST_READY
+                                 : state == DB_TASK_BACK ? DB_STATEMENT_TASK_LIST_BACK
+                                                         : DB_STATEMENT_TASK_LIST);
     db_bind_int(s, 1, (int64_t)limit + 1);
-    if (ready) {
+    if (by_rank) {
         db_bind_int(s, 2, after->first);
         db_bind_int(s, 3, after->arrival);
     } else {

@@ -198,7 +198,8 @@ static inline void queue_say_view(struct queue_fixture *f, const struct queue_vi
         queue_say(f, FORMAT(text, " %c", e.kind), e.reason);
 }
 
-/* "ok", then per verb: "+" or the state per task enqueued, "+-?" per ack, "id#attempt" per lease, … */
+/* "ok", then per verb: "+" or the state per task enqueued, "+-?!" per ack ("~": journaled), "id#attempt" per
+ * lease, … */
 static inline void on_queue_done(struct queue_op *op)
 {
     struct queue_fixture *f = op->arg;
@@ -208,13 +209,17 @@ static inline void on_queue_done(struct queue_op *op)
         const struct queue_verdict *v = &op->verdicts[i];
         if (op->verb == QUEUE_ACK)
             queue_say(f,
-                      v->status == STATUS_OK          ? " +"
-                      : v->status == STATUS_NOT_FOUND ? " ?"
-                                                      : " -",
+                      v->status == STATUS_OK                  ? " +"
+                      : v->status == STATUS_NOT_FOUND         ? " ?"
+                      : v->status == STATUS_REDIS_UNAVAILABLE ? " !"
+                                                              : " -",
                       SLICE_NONE);
         else
             queue_say(f, " ", slice_of(v->added ? "+" : queue_state_names[v->state]));
+        if (v->journaled) queue_say(f, "~", SLICE_NONE);
     }
+    if (op->journaled) queue_say(f, " ~", SLICE_NONE);
+    if (op->partial) queue_say(f, " partial", SLICE_NONE);
     for (size_t i = 0; op->leases && i < op->results; i++) {
         char text[32];
         queue_say(f, " ", op->leases[i].id);
