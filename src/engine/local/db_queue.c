@@ -38,9 +38,9 @@ enum db_result db_queue_load(struct db *db)
     }
     if (result != DB_ABSENT) return result;
     s = db_use(db, DB_STATEMENT_TASK_NOTE_COUNT);
-    result = db_step(db, s);
-    if (result == DB_OK) db->counts.task_notes = db_column_int(s, 0);
-    return result;
+    while ((result = db_step(db, s)) == DB_OK)
+        db->counts.task_notes = db_column_int(s, 0);
+    return result == DB_ABSENT ? DB_OK : result;
 }
 
 /* --- rows --- */
