@@ -56,7 +56,6 @@ static const struct {
     [REDIS_SCRIPT_QUEUE_LIST] = {17, REDIS_TYPE_ARRAY},
     [REDIS_SCRIPT_QUEUE_WAIT] = {13, REDIS_TYPE_INTEGER},
     [REDIS_SCRIPT_QUEUE_RESTORE] = {14, REDIS_TYPE_STRING},
-    [REDIS_SCRIPT_QUEUE_SETTLE] = {14, REDIS_TYPE_STRING},
 };
 
 void queue_command(const struct queue_store *store, enum redis_script_id id, struct queue_work *w)

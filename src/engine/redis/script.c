@@ -92,10 +92,6 @@ static const char QUEUE_RESTORE[] = {
 #include "embed/queue_lib.lua.h"
 #include "embed/queue_restore.lua.h"
 };
-static const char QUEUE_SETTLE[] = {
-#include "embed/queue_lib.lua.h"
-#include "embed/queue_settle.lua.h"
-};
 
 static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
@@ -122,7 +118,6 @@ static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_QUEUE_LIST] = {.source = {QUEUE_LIST, sizeof QUEUE_LIST}},
     [REDIS_SCRIPT_QUEUE_WAIT] = {.source = {QUEUE_WAIT, sizeof QUEUE_WAIT}},
     [REDIS_SCRIPT_QUEUE_RESTORE] = {.source = {QUEUE_RESTORE, sizeof QUEUE_RESTORE}},
-    [REDIS_SCRIPT_QUEUE_SETTLE] = {.source = {QUEUE_SETTLE, sizeof QUEUE_SETTLE}},
 };
 
 bool redis_scripts_init(void)
