@@ -14,7 +14,7 @@ if not t then
     return finished(id) and '-' or '?'
 end
 if t.state ~= 'l' or t.receipt ~= receipt then
-    return string.find(t.history, ' ' .. receipt .. ' ', 1, true) and '+' or '-'
+    return #receipt >= 20 and string.find(t.history, ' ' .. receipt .. ' ', 1, true) and '+' or '-'
 end
 local delay = tonumber(ARGV[4])
 fail(t, 'n', receipt, ARGV[5], delay, tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]))
