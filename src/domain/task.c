@@ -101,7 +101,7 @@ static enum status read_id(struct reading *r, const struct json_field *field, bo
     struct slice raw = task_value(field);
     *out = (struct run){0, 0};
     if (!raw.ptr || (r->is_foreign && !is_task && raw.len == 2)) return STATUS_OK;
-    size_t at;
+    size_t at = 0;
     enum status status = task_id_append(raw, field->name, is_task, r->bytes, &at, r->error);
     if (status == STATUS_OK) *out = (struct run){at, r->bytes->len - at};
     return status;
@@ -204,7 +204,7 @@ static enum status read_task(struct reading *r, struct slice text)
         [MAX_ATTEMPTS] = {.name = "max_attempts", .types = JSON_NUMBER | JSON_NULL},
         [CREATED_AT] = {.name = "created_at", .types = JSON_STRING | JSON_NULL},
     };
-    struct run correlation;
+    struct run correlation = {0, 0};
     r->id = r->agent = r->body = (struct run){0, 0};
     r->task = (struct queue_task){0};
     enum status status = json_read_object(text, fields, FIELDS, !r->is_foreign, r->error);

@@ -12,7 +12,7 @@ enum { WAIT_MAX_S = 60, LEASE_MAX_S = 43200, DURATION_MAX_S = 31536000, RECEIPT_
 /* Agents' texts are behind one another in the buffer; `ends` says where each stops. */
 static enum status read_agents(struct slice raw, struct task_dequeue *out, struct json_error *out_error)
 {
-    size_t ends[QUEUE_AGENTS_MAX], at;
+    size_t ends[QUEUE_AGENTS_MAX] = {0}, at;
     bool is_array = raw.ptr[0] == '[';
     struct slice rest = raw, element = raw;
     while (!is_array ? out->agents_count == 0 : json_element_next(&rest, &element)) {

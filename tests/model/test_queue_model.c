@@ -115,8 +115,8 @@ static void fill_in_backoff(unsigned task)
 {
     struct model_task *t = &m.tasks[task];
     if (!t->alive || t->state != QUEUE_DELAYED || t->at != 0) return;
-    t->at = (int64_t)atof(
-        resp_text(f.direct, "ZSCORE", "phoenix:tasks:delayed:{phoenix:tasks:queue}", t->id, NULL));
+    t->at = (int64_t)strtod(
+        resp_text(f.direct, "ZSCORE", "phoenix:tasks:delayed:{phoenix:tasks:queue}", t->id, NULL), NULL);
     double base = (double)(1000 << (t->failures - 1)), wait = (double)(t->at - model_now(&m));
     AGREE(wait >= 0.75 * base - 1 && wait <= 1.25 * base && wait <= 3000, "%s waits %.0f", t->id, wait);
 }
@@ -461,7 +461,7 @@ static void audit_index(const char *part, unsigned states, size_t skip,
         AGREE(t->alive && (states >> t->state & 1) != 0 && strcmp(t->id, member + behind) == 0, "%s in %s",
               t->id, part);
         AGREE(strcmp(part, "agents") != 0 || strcmp(member, t->agent) == 0, "%s", t->id);
-        AGREE((int64_t)atof(v->items[i + 1].text) == score(t), "%s in %s: %s", t->id, part,
+        AGREE((int64_t)strtod(v->items[i + 1].text, NULL) == score(t), "%s in %s: %s", t->id, part,
               v->items[i + 1].text);
     }
 }
@@ -543,7 +543,7 @@ static void pass_time(void)
     if (kind < 700)
         f.now_us += below(5);
     else if (kind < 900)
-        queue_pass_ms(&f, 500 * (1 + below(4))); /* so that ranks of different priorities tie */
+        queue_pass_ms(&f, 500 * (1 + (int64_t)below(4))); /* so that ranks of different priorities tie */
     else if (kind < 990)
         queue_pass_ms(&f, below(10000));
     else
@@ -623,7 +623,7 @@ static void close_model(void)
 START_TEST(the_queue_is_what_its_model_is)
 {
     const char *text = getenv("MODEL_OPERATIONS");
-    int64_t operations = text ? atoll(text) : OPERATIONS;
+    int64_t operations = text ? strtoll(text, NULL, 10) : OPERATIONS;
     printf("MODEL_SEED=%" PRIu64 " MODEL_OPERATIONS=%" PRId64 "\n", seed, operations);
     (void)fflush(stdout);
     for (at = 0; at < operations; at++) {

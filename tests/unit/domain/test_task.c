@@ -129,12 +129,10 @@ START_TEST(of_an_array_the_bad_items_are_refused_and_the_others_go_in)
     struct queue_verdict verdicts[2] = {{.added = true}, {.state = QUEUE_DEAD}};
     ck_assert_int_eq(task_batch_show(&batch, verdicts, false, &out), 201);
     const char *shown = text_of(&out);
-    ck_assert_int_eq(
-        strncmp(shown,
-                "{\"results\":[{\"task_id\":\"a\",\"status\":201},{\"task_id\":\"b\",\"status\":400,"
-                "\"code\":\"invalid_argument\",\"detail\":\"priority",
-                112),
-        0);
+    static const char BEGIN[] =
+        "{\"results\":[{\"task_id\":\"a\",\"status\":201},{\"task_id\":\"b\",\"status\":400,"
+        "\"code\":\"invalid_argument\",\"detail\":\"priority";
+    ck_assert_int_eq(strncmp(shown, BEGIN, sizeof BEGIN - 1), 0);
     ck_assert_ptr_nonnull(strstr(shown, "{\"task_id\":null,\"status\":422,\"code\":\"unprocessable\""));
     ck_assert_ptr_nonnull(strstr(shown, "{\"task_id\":\"c\",\"state\":\"dead\",\"status\":200}]}"));
     ck_assert_int_eq(task_batch_show(&batch, verdicts, true, &out), 202);
