@@ -139,7 +139,7 @@ static void try_enqueue(void)
         tasks[i] = queue_task_of(m.tasks[ids[i]].id, AGENTS[below(5)], below(4));
         tasks[i].max_attempts = 1 + below(3);
         tasks[i].delay_ms = chance(25) ? 1 + below(5000) : 0;
-        tasks[i].ttl_ms = chance(30) ? 1 + below(5000) : 100000;
+        tasks[i].ttl_ms = chance(30) ? 500 * (1 + (int64_t)below(10)) : 100000;
     }
     struct queue_op op = {.verb = QUEUE_ENQUEUE, .in.enqueue = {tasks, count}};
     run(&op);
