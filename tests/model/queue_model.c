@@ -12,6 +12,11 @@ void model_init(struct model *m)
         snprintf(m->tasks[i].id, sizeof m->tasks[i].id, "t%u", i);
 }
 
+unsigned model_task_of(const char *id)
+{
+    return (unsigned)strtoul(id + 1, NULL, 10);
+}
+
 int64_t model_now(const struct model *m)
 {
     return m->now_us / 1000;

@@ -47,6 +47,8 @@ struct model {
 };
 
 void model_init(struct model *m);
+/* "t7" is 7. */
+unsigned model_task_of(const char *id);
 int64_t model_now(const struct model *m);
 
 /* Adds one; the state its id had, or QUEUE_BAD where it was added. */

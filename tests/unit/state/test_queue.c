@@ -166,7 +166,7 @@ START_TEST(the_backoff_doubles_up_to_its_cap)
         ck_assert_str_eq(queue_nack_one(&f, "a", queue_receipt(&f, "a"), -1, ""), "ok");
         double due = strtod(
             resp_text(f.direct, "ZSCORE", "phoenix:tasks:delayed:{phoenix:tasks:queue}", "a", NULL), NULL);
-        double wait = due - (double)(f.now_us / 1000);
+        double wait = due - (double)f.now_us / 1000;
         ck_assert_msg(wait >= (double)base * 0.75 - 1 && wait <= (double)base * 1.25 && wait <= 300000,
                       "%d: %f", i, wait);
         queue_pass_ms(&f, (int64_t)wait);
