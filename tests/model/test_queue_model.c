@@ -172,7 +172,7 @@ static void try_dequeue(void)
     memcpy(ops[ops_count++ % OPS_KEPT].op, op.op_id, QUEUE_OP_SIZE);
 }
 
-static void try_ack(void)
+static void try_acks(enum queue_verb verb, enum status (*expect)(struct model *, unsigned, const char *))
 {
     struct queue_ack acks[8];
     unsigned tasks[8], count = 1 + below(8);
@@ -180,17 +180,29 @@ static void try_ack(void)
     r.m.now_us = r.f.now_us;
     for (unsigned i = 0; i < count; i++) {
         tasks[i] = below(MODEL_TASKS);
-        acks[i] = (struct queue_ack){slice_of(r.m.tasks[tasks[i]].id),
-                                     slice_of(FORMAT(receipts[i], "%s", some_receipt(tasks[i])))};
+        acks[i] = (struct queue_ack){
+            slice_of(r.m.tasks[tasks[i]].id),
+            slice_of(
+                FORMAT(receipts[i], "%s", verb == QUEUE_SETTLE && chance(10) ? "" : some_receipt(tasks[i])))};
     }
-    struct queue_op op = {.verb = QUEUE_ACK, .in.ack = {acks, count}};
+    struct queue_op op = {.verb = verb, .in.ack = {acks, count}};
     run(&op);
     AGREE(&r, got.status == STATUS_OK && got.results == count, "%s", status_code(got.status));
     for (unsigned i = 0; i < count; i++) {
-        enum status expected = model_ack(&r.m, tasks[i], receipts[i]);
+        enum status expected = expect(&r.m, tasks[i], receipts[i]);
         AGREE(&r, got.verdicts[i].status == expected, "%s: %s, not %s", acks[i].id.ptr,
               status_code(got.verdicts[i].status), status_code(expected));
     }
+}
+
+static void try_ack(void)
+{
+    try_acks(QUEUE_ACK, model_ack);
+}
+
+static void try_settle(void)
+{
+    try_acks(QUEUE_SETTLE, model_settle);
 }
 
 static void try_nack(void)
@@ -396,10 +408,10 @@ static void step(void)
         unsigned weight;
         const char *name;
         void (*run)(void);
-    } MOVES[] = {{22, "enqueue", try_enqueue}, {24, "dequeue", try_dequeue}, {14, "ack", try_ack},
-                 {10, "nack", try_nack},       {5, "extend", try_extend},    {3, "return", try_return},
-                 {8, "tick", try_tick},        {4, "inbox", try_inbox},      {2, "counts", try_counts},
-                 {2, "list", try_list},        {3, "late dequeue", try_late}};
+    } MOVES[] = {{22, "enqueue", try_enqueue}, {24, "dequeue", try_dequeue}, {12, "ack", try_ack},
+                 {2, "settle", try_settle},    {10, "nack", try_nack},       {5, "extend", try_extend},
+                 {3, "return", try_return},    {8, "tick", try_tick},        {4, "inbox", try_inbox},
+                 {2, "counts", try_counts},    {2, "list", try_list},        {3, "late dequeue", try_late}};
     unsigned pick = below(100);
     for (size_t i = 0; i < sizeof MOVES / sizeof MOVES[0]; i++) {
         if (pick < MOVES[i].weight) {
