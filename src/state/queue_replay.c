@@ -191,8 +191,8 @@ static bool ask_settle(struct queue_replay *r)
     for (size_t i = 0; i < r->note_count; i++) {
         if (!is_finish(&r->notes[i]) || r->note_done[i]) continue;
         queue_put_bytes(&r->work.packed, r->notes[i].id, 2);
-        queue_put_bytes(&r->work.packed, r->notes[i].receipt, 2);
-        buf_append_char(&r->work.packed, r->notes[i].how);
+        bool acked = r->notes[i].how == DB_QUEUE_ACKED;
+        queue_put_bytes(&r->work.packed, acked ? r->notes[i].receipt : SLICE_LITERAL("c"), 2);
     }
     if (r->work.packed.len == 0 && !r->work.packed.failed) return false;
     queue_command(r->store, REDIS_SCRIPT_QUEUE_SETTLE, &r->work);

@@ -99,13 +99,12 @@ static enum db_result drop_expired(struct db *db, int64_t now_ms, unsigned limit
     db_bind_int(s, 1, limit);
     db_bind_int(s, 2, INT64_MIN);
     db_bind_int(s, 3, 0);
-    enum db_result result;
-    while (count < DROP_MAX && looked++ < limit && (result = db_step(db, s)) == DB_OK) {
+    while (count < DROP_MAX && looked++ < limit && db_step(db, s) == DB_OK) {
         db_queue_read(s, false, &task);
         if (is_over(&task, now_ms)) drop[count++] = task.seq;
     }
     for (unsigned i = 0; i < count; i++) {
-        result = db_queue_given_back(db, drop[i]);
+        enum db_result result = db_queue_given_back(db, drop[i]);
         if (result != DB_OK) return result;
     }
     *inout_expired += count;

@@ -56,8 +56,7 @@ static enum db_result end_lease(struct db *db, const struct db_queue_rules *rule
         return result == DB_OK ? db_queue_finish(db, rules, f.task.id, DB_QUEUE_ACKED, f.task.receipt)
                                : result;
     }
-    result =
-        db_queue_fail(db, rules, &f.task, 'e', SLICE_LITERAL("-"), SLICE_LITERAL("\"lease ended\""), -1, &to);
+    result = db_queue_fail(db, rules, &f.task, 'e', SLICE_LITERAL("\"lease ended\""), -1, &to);
     if (result == DB_OK && to == DB_TASK_DEAD) out->died++;
     return result;
 }
