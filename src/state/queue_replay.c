@@ -28,7 +28,7 @@ struct queue_replay {
     struct spool_op spool_op;
     struct loop_timer timer;
     bool in_flight, stopped, active, failed;
-    int64_t backoff_ms, held, leased;
+    int64_t backoff_ms, held, leased, given_us;
     struct queue_replay_stats stats, begun; /* begun: when the backlog did */
 
     /* a round's */
@@ -222,7 +222,7 @@ static bool ask_nack(struct queue_replay *r)
     queue_arg(&r->work, note->id);
     queue_arg(&r->work, note->receipt);
     struct db_queue_rules rules;
-    queue_local_rules(r->store, 0, &rules);
+    queue_local_rules(r->store, r->given_us, 0, &rules);
     int64_t left_ms = note->delay_ms - (rules.now_us / 1000 - note->stamp_ms);
     if (note->delay_ms < 0)
         queue_arg(&r->work, SLICE_NONE);
@@ -268,7 +268,7 @@ static bool ask_restore(struct queue_replay *r)
 {
     if (r->task_count == 0) return false;
     struct db_queue_rules rules;
-    queue_local_rules(r->store, 0, &rules);
+    queue_local_rules(r->store, r->given_us, 0, &rules);
     buf_clear(&r->work.packed);
     for (size_t i = 0; i < r->task_count; i++)
         pack_task(&r->work.packed, &r->tasks[i], rules.now_us / 1000);
@@ -331,7 +331,7 @@ static enum db_result run_fetch(struct db *db, void *arg)
     queue_memory_free(&r->kept);
     r->note_count = r->task_count = 0;
     r->expired = r->given_up = 0;
-    queue_local_rules(r->store, r->jitter, &rules);
+    queue_local_rules(r->store, r->given_us, r->jitter, &rules);
     int64_t ready = db_queue_ready(db);
     enum db_result result = db_queue_tick(db, &rules, TICK_MAX, &ticked);
     r->became_ready = db_queue_ready(db) - ready;
@@ -375,7 +375,7 @@ static enum db_result run_look(struct db *db, void *arg)
     struct queue_replay *r = arg;
     struct db_queue_rules rules;
     struct db_queue_counts counts;
-    queue_local_rules(r->store, 0, &rules);
+    queue_local_rules(r->store, r->given_us, 0, &rules);
     enum db_result result = db_queue_counts(db, &rules, &counts);
     if (result != DB_OK) return result;
     r->held = db_queue_held(db);
@@ -417,6 +417,7 @@ static void begin_round(void *arg)
 {
     struct queue_replay *r = arg;
     r->failed = false;
+    r->given_us = queue_given_us(r->store);
     r->jitter = (unsigned)(loop_now_us(r->options.loop) % 1000);
     submit(r, true, run_look, on_looked);
 }
