@@ -166,7 +166,7 @@ MODEL_OPERATIONS ?= 200000
 model:
 	@$(MAKE) --no-print-directory need-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(MODEL_BIN)
-	@BUILD=$(BUILD) MODEL_OPERATIONS=$(MODEL_OPERATIONS) TEST_TIMEOUT=1800 tests/run.sh $(MODEL_BIN)
+	@for test in $(MODEL_BIN); do MODEL_OPERATIONS=$(MODEL_OPERATIONS) "$$test" || exit 1; done
 
 ## make fuzz       each fuzz target for FUZZ_SECONDS (300)
 FUZZ_SECONDS ?= 300

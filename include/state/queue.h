@@ -174,6 +174,9 @@ enum queue_verb {
     QUEUE_ENQUEUE, /* in.enqueue → verdicts */
     QUEUE_DEQUEUE, /* in.dequeue → op_id, leases (perhaps none), expired */
     QUEUE_ACK,     /* in.ack → verdicts */
+    QUEUE_SETTLE,  /* in.ack → verdicts: acks handed back after an outage. A lease that has ended meanwhile
+                      still  counts unless another holds the task; an empty receipt: finished by this daemon
+                      itself */
     QUEUE_NACK,    /* in.nack; STALE_RECEIPT, NOT_FOUND */
     QUEUE_EXTEND,  /* in.extend → lease_ends_ms; STALE_RECEIPT, NOT_FOUND */
     QUEUE_CANCEL,  /* in.task; NOT_FOUND */

@@ -151,10 +151,14 @@ void queue_port_destroy(struct queue_port **port)
     *port = NULL;
     p->closing = true;
     loop_timer_stop(&p->returns_timer);
-    while (p->works)
-        finish(p->works, p->works->doubtful ? STATUS_OUTCOME_UNKNOWN : STATUS_REDIS_UNAVAILABLE);
-    while (p->returns)
-        drop_return(p->returns);
+    for (struct queue_work *w = p->works, *next; w; w = next) {
+        next = w->next;
+        finish(w, w->doubtful ? STATUS_OUTCOME_UNKNOWN : STATUS_REDIS_UNAVAILABLE);
+    }
+    for (struct giving_back *g = p->returns, *next; g; g = next) {
+        next = g->next;
+        drop_return(g);
+    }
     queue_local_destroy(&p->local);
     free(p);
 }

@@ -271,6 +271,7 @@ void queue_answer(struct queue_work *w, const struct redis_reply *reply)
         answer_enqueue(w, reply->text);
         return;
     case QUEUE_ACK:
+    case QUEUE_SETTLE:
         answer_ack(w, reply->text);
         return;
     case QUEUE_DEQUEUE:

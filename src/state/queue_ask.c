@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void put_int(struct buf *out, uint64_t value, unsigned bytes)
+void queue_put_int(struct buf *out, uint64_t value, unsigned bytes)
 {
     char text[8];
     for (unsigned i = 0; i < bytes; i++)
@@ -17,9 +17,9 @@ static void put_int(struct buf *out, uint64_t value, unsigned bytes)
     buf_append(out, text, bytes);
 }
 
-static void put_bytes(struct buf *out, struct slice s, unsigned length_bytes)
+void queue_put_bytes(struct buf *out, struct slice s, unsigned length_bytes)
 {
-    put_int(out, s.len, length_bytes);
+    queue_put_int(out, s.len, length_bytes);
     buf_append_slice(out, s);
 }
 
@@ -44,6 +44,7 @@ static const struct {
     [REDIS_SCRIPT_QUEUE_ADOPT] = {17, REDIS_TYPE_STRING},
     [REDIS_SCRIPT_QUEUE_DEQUEUE] = {9, REDIS_TYPE_ARRAY},
     [REDIS_SCRIPT_QUEUE_ACK] = {6, REDIS_TYPE_STRING},
+    [REDIS_SCRIPT_QUEUE_SETTLE] = {14, REDIS_TYPE_STRING},
     [REDIS_SCRIPT_QUEUE_NACK] = {14, REDIS_TYPE_STRING},
     [REDIS_SCRIPT_QUEUE_EXTEND] = {5, REDIS_TYPE_INTEGER},
     [REDIS_SCRIPT_QUEUE_CANCEL] = {14, REDIS_TYPE_INTEGER},
@@ -55,6 +56,7 @@ static const struct {
     [REDIS_SCRIPT_QUEUE_GET] = {2, REDIS_TYPE_ARRAY},
     [REDIS_SCRIPT_QUEUE_LIST] = {17, REDIS_TYPE_ARRAY},
     [REDIS_SCRIPT_QUEUE_WAIT] = {13, REDIS_TYPE_INTEGER},
+    [REDIS_SCRIPT_QUEUE_RESTORE] = {14, REDIS_TYPE_STRING},
 };
 
 void queue_command(const struct queue_store *store, enum redis_script_id id, struct queue_work *w)
@@ -74,13 +76,13 @@ void queue_command(const struct queue_store *store, enum redis_script_id id, str
 
 static void put_task(struct buf *out, const struct queue_task *t)
 {
-    put_bytes(out, t->id, 2);
-    put_bytes(out, t->agent, 2);
-    put_int(out, t->priority, 1);
-    put_int(out, (uint64_t)t->delay_ms, 6);
-    put_int(out, (uint64_t)t->ttl_ms, 6);
-    put_int(out, t->max_attempts, 2);
-    put_bytes(out, t->body, 4);
+    queue_put_bytes(out, t->id, 2);
+    queue_put_bytes(out, t->agent, 2);
+    queue_put_int(out, t->priority, 1);
+    queue_put_int(out, (uint64_t)t->delay_ms, 6);
+    queue_put_int(out, (uint64_t)t->ttl_ms, 6);
+    queue_put_int(out, t->max_attempts, 2);
+    queue_put_bytes(out, t->body, 4);
 }
 
 static void ask_enqueue(struct queue_work *w, const struct queue_store_options *options)
@@ -109,14 +111,14 @@ static void ask_dequeue(struct queue_work *w)
 static void ask_ack(struct queue_work *w, const struct queue_store_options *options)
 {
     for (size_t i = 0; i < w->op->in.ack.count; i++) {
-        put_bytes(&w->packed, w->op->in.ack.acks[i].id, 2);
-        put_bytes(&w->packed, w->op->in.ack.acks[i].receipt, 2);
+        queue_put_bytes(&w->packed, w->op->in.ack.acks[i].id, 2);
+        queue_put_bytes(&w->packed, w->op->in.ack.acks[i].receipt, 2);
     }
     queue_arg_int(w, options->dedupe_ms);
     queue_arg(w, buf_slice(&w->packed));
 }
 
-static void arg_backoff(struct queue_work *w, const struct queue_store_options *options)
+void queue_arg_backoff(struct queue_work *w, const struct queue_store_options *options)
 {
     queue_arg_int(w, options->retry_base_ms);
     queue_arg_int(w, options->retry_max_ms);
@@ -134,7 +136,7 @@ static void ask_nack(struct queue_work *w, const struct queue_store_options *opt
     else
         queue_arg_int(w, op->in.nack.delay_ms);
     queue_arg(w, op->in.nack.reason.len ? op->in.nack.reason : SLICE_LITERAL("\"\""));
-    arg_backoff(w, options);
+    queue_arg_backoff(w, options);
 }
 
 static void ask_tick(struct queue_work *w, const struct queue_store_options *options)
@@ -142,7 +144,7 @@ static void ask_tick(struct queue_work *w, const struct queue_store_options *opt
     /* For as long as a connection given up could still bring a dequeue. */
     enum { RETURNED_MS = 600000, TICK_LIMIT = 100 };
     queue_arg_int(w, TICK_LIMIT);
-    arg_backoff(w, options);
+    queue_arg_backoff(w, options);
     queue_arg_int(w, options->dedupe_ms);
     queue_arg_int(w, RETURNED_MS);
     queue_arg_int(w, options->bad_keep_ms);
@@ -188,12 +190,13 @@ static bool ask_list(struct queue_work *w)
 
 static const enum redis_script_id SCRIPT_OF[QUEUE_VERB_COUNT] = {
     [QUEUE_ENQUEUE] = REDIS_SCRIPT_QUEUE_ENQUEUE, [QUEUE_DEQUEUE] = REDIS_SCRIPT_QUEUE_DEQUEUE,
-    [QUEUE_ACK] = REDIS_SCRIPT_QUEUE_ACK,         [QUEUE_NACK] = REDIS_SCRIPT_QUEUE_NACK,
-    [QUEUE_EXTEND] = REDIS_SCRIPT_QUEUE_EXTEND,   [QUEUE_CANCEL] = REDIS_SCRIPT_QUEUE_CANCEL,
-    [QUEUE_REQUEUE] = REDIS_SCRIPT_QUEUE_REQUEUE, [QUEUE_PURGE] = REDIS_SCRIPT_QUEUE_PURGE,
-    [QUEUE_ADOPT] = REDIS_SCRIPT_QUEUE_INBOX,     [QUEUE_TICK] = REDIS_SCRIPT_QUEUE_TICK,
-    [QUEUE_COUNTS] = REDIS_SCRIPT_QUEUE_COUNTS,   [QUEUE_GET] = REDIS_SCRIPT_QUEUE_GET,
-    [QUEUE_LIST] = REDIS_SCRIPT_QUEUE_LIST,       [QUEUE_WAIT] = REDIS_SCRIPT_QUEUE_WAIT,
+    [QUEUE_SETTLE] = REDIS_SCRIPT_QUEUE_SETTLE,   [QUEUE_ACK] = REDIS_SCRIPT_QUEUE_ACK,
+    [QUEUE_NACK] = REDIS_SCRIPT_QUEUE_NACK,       [QUEUE_EXTEND] = REDIS_SCRIPT_QUEUE_EXTEND,
+    [QUEUE_CANCEL] = REDIS_SCRIPT_QUEUE_CANCEL,   [QUEUE_REQUEUE] = REDIS_SCRIPT_QUEUE_REQUEUE,
+    [QUEUE_PURGE] = REDIS_SCRIPT_QUEUE_PURGE,     [QUEUE_ADOPT] = REDIS_SCRIPT_QUEUE_INBOX,
+    [QUEUE_TICK] = REDIS_SCRIPT_QUEUE_TICK,       [QUEUE_COUNTS] = REDIS_SCRIPT_QUEUE_COUNTS,
+    [QUEUE_GET] = REDIS_SCRIPT_QUEUE_GET,         [QUEUE_LIST] = REDIS_SCRIPT_QUEUE_LIST,
+    [QUEUE_WAIT] = REDIS_SCRIPT_QUEUE_WAIT,
 };
 
 static void ask_one(struct queue_work *w, const struct queue_store_options *options)
@@ -250,6 +253,7 @@ bool queue_ask(struct queue_work *w)
         ask_dequeue(w);
         break;
     case QUEUE_ACK:
+    case QUEUE_SETTLE:
         ask_ack(w, options);
         break;
     case QUEUE_NACK:
@@ -281,7 +285,7 @@ static void put_item(struct queue_work *w, int64_t length, struct slice shown, c
     else
         good = options->read_item(options->arg, shown, redis_node_wall_ms(options->node), &w->scratch, &task,
                                   reason);
-    put_int(&w->packed, (uint64_t)length, 6);
+    queue_put_int(&w->packed, (uint64_t)length, 6);
     buf_append(&w->packed, sha, SHA1_HEX_SIZE - 1);
     buf_append_char(&w->packed, good ? 't' : 'b');
     if (good) {
@@ -289,8 +293,8 @@ static void put_item(struct queue_work *w, int64_t length, struct slice shown, c
         return;
     }
     if (shown.len > QUEUE_BAD_BYTES) shown.len = QUEUE_BAD_BYTES;
-    put_bytes(&w->packed, slice_of(reason), 4);
-    put_bytes(&w->packed, shown, 4);
+    queue_put_bytes(&w->packed, slice_of(reason), 4);
+    queue_put_bytes(&w->packed, shown, 4);
 }
 
 bool queue_ask_move(struct queue_work *w, const struct redis_reply *reply)

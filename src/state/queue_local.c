@@ -238,6 +238,7 @@ static struct queue_local_work *create_work(struct queue_local *local)
     w->store = local->store;
     w->loop = local->loop;
     w->jitter = (unsigned)random_below(JITTER);
+    w->given_us = queue_given_us(local->store);
     w->next = local->works;
     w->prev = &local->works;
     if (w->next) w->next->prev = &w->next;

@@ -33,8 +33,13 @@ static inline bool queue_is_local_receipt(struct slice receipt)
 
 /* The results of one op as those of another. */
 void queue_copy_results(struct queue_op *to, const struct queue_op *from);
-/* The file's rules now. */
-void queue_local_rules(const struct queue_store *store, unsigned jitter, struct db_queue_rules *out);
+/* The file's rules now, or at a test's time: the spool's thread must not read that itself. */
+void queue_local_rules(const struct queue_store *store, int64_t given_us, unsigned jitter,
+                       struct db_queue_rules *out);
+static inline int64_t queue_given_us(const struct queue_store *store)
+{
+    return store->options.now_us ? *store->options.now_us : 0;
+}
 void queue_local_seen(struct queue_store *store, const struct db *db); /* spool's thread */
 
 /* --- between queue_local.c and queue_local_run.c --- */
@@ -64,7 +69,7 @@ struct queue_local_work {
     struct spool_op spool_op;
     struct loop_timer timer;
     unsigned jitter;
-    int64_t became_ready;
+    int64_t given_us, became_ready;
 };
 
 enum db_result queue_local_run(struct db *db, void *work);

@@ -12,10 +12,11 @@ static bool hands_back(const struct queue_local_work *w)
     return w->store->options.node != NULL;
 }
 
-void queue_local_rules(const struct queue_store *store, unsigned jitter, struct db_queue_rules *out)
+void queue_local_rules(const struct queue_store *store, int64_t given_us, unsigned jitter,
+                       struct db_queue_rules *out)
 {
     const struct queue_store_options *o = &store->options;
-    *out = (struct db_queue_rules){.now_us = o->now_us ? *o->now_us
+    *out = (struct db_queue_rules){.now_us = given_us  ? given_us
                                              : o->node ? redis_node_wall_ms(o->node) * 1000
                                                        : clock_wall_ms(o->clock) * 1000,
                                    .retry_base_ms = o->retry_base_ms,
@@ -399,7 +400,7 @@ enum db_result queue_local_run(struct db *db, void *arg)
     w->mine.status = STATUS_OK;
     w->mine.local = true;
     w->mine.partial = hands_back(w) && (w->mine.verb == QUEUE_COUNTS || w->mine.verb == QUEUE_LIST);
-    queue_local_rules(w->store, w->jitter, &rules);
+    queue_local_rules(w->store, w->given_us, w->jitter, &rules);
     int64_t ready = db_queue_ready(db);
     enum db_result result = run_verb(w, db, &rules);
     w->became_ready = db_queue_ready(db) - ready;

@@ -67,6 +67,11 @@ const struct queue_store *queue_work_store(const struct queue_work *work);
 void queue_command(const struct queue_store *store, enum redis_script_id id, struct queue_work *work);
 void queue_arg(struct queue_work *work, struct slice arg);
 void queue_arg_int(struct queue_work *work, int64_t value);
+/* The backoff's three arguments. */
+void queue_arg_backoff(struct queue_work *work, const struct queue_store_options *options);
+/* What is many is packed into one argument: big-endian numbers, bytes behind their length. */
+void queue_put_int(struct buf *out, uint64_t value, unsigned bytes);
+void queue_put_bytes(struct buf *out, struct slice s, unsigned length_bytes);
 /* Builds the operation's command. False: OVERLOADED (no memory), or INVALID_ARGUMENT; set in the op. */
 bool queue_ask(struct queue_work *work);
 /* ADOPT's second command, for what the first one showed. False: no memory. */

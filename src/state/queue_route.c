@@ -13,7 +13,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { COMMIT_MS = 100 }; /* kept back of a deadline, for what goes to the file after Redis */
+enum { COMMIT_US = 100000 }; /* kept back of a deadline, for what goes to the file after Redis */
 
 struct route {
     struct queue_port *port;
@@ -204,7 +204,7 @@ static void on_redis(struct queue_op *inner)
 static int64_t redis_deadline_us(const struct route *r)
 {
     int64_t now = loop_now_us(r->port->loop), left = r->op->deadline_us - now;
-    int64_t kept = left / 4 < COMMIT_MS * 1000 ? left / 4 : COMMIT_MS * 1000;
+    int64_t kept = left / 4 < COMMIT_US ? left / 4 : COMMIT_US;
     return falls_back(r->op->verb) && left > 0 ? r->op->deadline_us - kept : r->op->deadline_us;
 }
 
@@ -253,7 +253,7 @@ static bool file_may_know(const struct queue_port *port, const struct queue_op *
 /* What is Redis's alone. */
 static bool is_of_redis(enum queue_verb verb)
 {
-    return verb == QUEUE_PURGE || verb == QUEUE_ADOPT;
+    return verb == QUEUE_PURGE || verb == QUEUE_ADOPT || verb == QUEUE_SETTLE;
 }
 
 void queue_start(struct queue_port *port, struct queue_op *op)

@@ -12,6 +12,11 @@ void model_init(struct model *m)
         snprintf(m->tasks[i].id, sizeof m->tasks[i].id, "t%u", i);
 }
 
+unsigned model_task_of(const char *id)
+{
+    return (unsigned)strtoul(id + 1, NULL, 10);
+}
+
 int64_t model_now(const struct model *m)
 {
     return m->now_us / 1000;
@@ -127,17 +132,17 @@ static void finish(struct model *m, struct model_task *t, enum queue_state how, 
     set_text(t->done_receipt, receipt);
 }
 
-static void note(struct model_task *t, const char *receipt)
+static void note(struct model_task *t, char kind, const char *receipt)
 {
     memmove(t->history[1], t->history[0], sizeof t->history - sizeof t->history[0]);
-    set_text(t->history[0], receipt);
+    (void)snprintf(t->history[0], MODEL_TEXT, "%c%s", kind, receipt);
     if (t->events < MODEL_HISTORY) t->events++;
 }
 
-static bool noted(const struct model_task *t, const char *receipt)
+static bool noted(const struct model_task *t, char kind, const char *receipt)
 {
     for (unsigned i = 0; i < t->events; i++)
-        if (receipt[0] && strcmp(t->history[i], receipt) == 0) return true;
+        if (t->history[i][0] == kind && strcmp(t->history[i] + 1, receipt) == 0) return true;
     return false;
 }
 
@@ -180,14 +185,28 @@ enum status model_ack(struct model *m, unsigned task, const char *receipt)
     return status;
 }
 
+enum status model_settle(struct model *m, unsigned task, const char *receipt)
+{
+    struct model_task *t = &m->tasks[task];
+    if (t->alive && t->state != QUEUE_LEASED) {
+        if (receipt[0] && !noted(t, 'e', receipt)) return STATUS_STALE_RECEIPT;
+        finish(m, t, QUEUE_ACKED, receipt);
+        return STATUS_OK;
+    }
+    if (t->alive || receipt[0]) return model_ack(m, task, receipt);
+    if (remembered(m, t)) return t->how == QUEUE_ACKED ? STATUS_OK : STATUS_STALE_RECEIPT;
+    finish(m, t, QUEUE_ACKED, "");
+    return STATUS_OK;
+}
+
 enum status model_nack(struct model *m, unsigned task, const char *receipt, int64_t delay_ms)
 {
     struct model_task *t = &m->tasks[task];
     enum status status = holder(m, t, receipt);
     if (status == STATUS_OK) {
-        note(t, receipt);
+        note(t, 'n', receipt);
         give_back(m, t, delay_ms);
-    } else if (t->alive && noted(t, receipt)) {
+    } else if (t->alive && noted(t, 'n', receipt)) {
         return STATUS_OK;
     }
     return status;
@@ -248,7 +267,7 @@ enum status model_requeue(struct model *m, unsigned task)
     if (t->state != QUEUE_DEAD) return STATUS_INVALID_TRANSITION;
     t->state = QUEUE_READY;
     t->at = 0;
-    note(t, "");
+    note(t, 'q', "");
     t->failures = 0;
     t->added = model_now(m);
     t->ends = t->added + t->ttl;
@@ -278,7 +297,7 @@ static void tick_leases(struct model *m, struct queue_ticked *out)
             out->finished++;
             finish(m, t, QUEUE_ACKED, t->receipt);
         } else {
-            note(t, "");
+            note(t, 'e', t->receipt);
             give_back(m, t, -1);
             out->died += t->state == QUEUE_DEAD;
         }

@@ -24,7 +24,7 @@ struct model_task {
     char agent[8];
     char receipt[MODEL_TEXT]; /* "" unless leased */
     bool automatic;
-    char history[MODEL_HISTORY][MODEL_TEXT]; /* newest first: the receipt of a nack, "" for other events */
+    char history[MODEL_HISTORY][MODEL_TEXT]; /* newest first: 'n' or 'e' and the receipt, "q" */
     unsigned events;
     bool remembered; /* finished within the dedupe window: */
     enum queue_state how;
@@ -47,6 +47,8 @@ struct model {
 };
 
 void model_init(struct model *m);
+/* "t7" is 7. */
+unsigned model_task_of(const char *id);
 int64_t model_now(const struct model *m);
 
 /* Adds one; the state its id had, or QUEUE_BAD where it was added. */
@@ -58,6 +60,8 @@ size_t model_next(struct model *m, const char *const *agents, size_t count, unsi
 void model_lease(struct model *m, unsigned task, const char *receipt, int64_t lease_ms, bool automatic);
 enum status model_ack(struct model *m, unsigned task, const char *receipt);
 /* delay -1: by backoff; then at is left to be filled in (0). */
+/* As model_ack, after an outage: a lease that ended counts unless another holds the task. */
+enum status model_settle(struct model *m, unsigned task, const char *receipt);
 enum status model_nack(struct model *m, unsigned task, const char *receipt, int64_t delay_ms);
 enum status model_extend(struct model *m, unsigned task, const char *receipt, int64_t lease_ms);
 enum status model_cancel(struct model *m, unsigned task);

@@ -135,7 +135,7 @@ int64_t db_queue_held(const struct db *db);
 /* Where a page begins: behind this task, in the order of the state's index. */
 struct db_queue_place {
     int64_t first;   /* rank, or when the state ends; INT64_MIN: from the start */
-    int64_t arrival; /* of ready ones */
+    int64_t arrival; /* of ready ones, and BACK */
     struct slice id; /* of the others */
 };
 /* Up to `limit` tasks, fewer where bodies come to bytes_max. out_more: others follow. */

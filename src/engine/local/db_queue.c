@@ -15,7 +15,8 @@ const char DB_QUEUE_SCHEMA[] =
     "CREATE INDEX IF NOT EXISTS tasks_ready ON tasks (rank_us, arrival) WHERE state = 0;"
     "CREATE INDEX IF NOT EXISTS tasks_agent ON tasks (agent, rank_us, arrival)"
     " WHERE state = 0 AND agent > X'';"
-    "CREATE INDEX IF NOT EXISTS tasks_at ON tasks (state, at_ms, id) WHERE state > 0;"
+    "CREATE INDEX IF NOT EXISTS tasks_at ON tasks (state, at_ms, id) WHERE state BETWEEN 1 AND 3;"
+    "CREATE INDEX IF NOT EXISTS tasks_back ON tasks (rank_us, arrival) WHERE state = 4;"
     "CREATE INDEX IF NOT EXISTS tasks_end ON tasks (ends_ms, id) WHERE state < 2;"
     "CREATE INDEX IF NOT EXISTS tasks_op ON tasks (op, id) WHERE op IS NOT NULL;"
     "CREATE TABLE IF NOT EXISTS task_bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);"
@@ -37,9 +38,9 @@ enum db_result db_queue_load(struct db *db)
     }
     if (result != DB_ABSENT) return result;
     s = db_use(db, DB_STATEMENT_TASK_NOTE_COUNT);
-    result = db_step(db, s);
-    if (result == DB_OK) db->counts.task_notes = db_column_int(s, 0);
-    return result;
+    while ((result = db_step(db, s)) == DB_OK)
+        db->counts.task_notes = db_column_int(s, 0);
+    return result == DB_ABSENT ? DB_OK : result;
 }
 
 /* --- rows --- */
@@ -221,13 +222,13 @@ static int64_t backoff_ms(const struct db_queue_rules *rules, const struct db_ta
 }
 
 enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules,
-                             const struct db_task_view *task, char kind, struct slice ref,
-                             struct slice reason, int64_t delay_ms, enum db_task_state *out_to)
+                             const struct db_task_view *task, char kind, struct slice reason,
+                             int64_t delay_ms, enum db_task_state *out_to)
 {
     int64_t now_ms = db_queue_now_ms(rules), at_ms = now_ms + task->ttl_ms;
     unsigned failures = task->failures + 1;
     struct buf history = {0};
-    append_history(&history, task->history, kind, now_ms, ref, reason);
+    append_history(&history, task->history, kind, now_ms, task->receipt, reason);
     *out_to = DB_TASK_DEAD;
     if (failures < task->max_attempts) {
         if (delay_ms < 0) delay_ms = backoff_ms(rules, task, failures);
@@ -333,13 +334,18 @@ static bool is_held(const struct db_task_view *task, struct slice receipt)
     return task->state == DB_TASK_LEASED && slice_equal(task->receipt, receipt);
 }
 
-/* A line of the history names it. */
-static bool is_in_history(struct slice history, struct slice ref)
+/* Whether the history tells of this nack. */
+static bool is_nacked(struct slice history, struct slice receipt)
 {
-    for (size_t i = 0; ref.len > 0 && i + ref.len + 2 <= history.len; i++)
-        if (history.ptr[i] == ' ' && history.ptr[i + ref.len + 1] == ' ' &&
-            memcmp(history.ptr + i + 1, ref.ptr, ref.len) == 0)
+    const char *end = history.ptr + history.len;
+    for (const char *line = history.ptr; line < end;) {
+        const char *next = memchr(line, '\n', (size_t)(end - line));
+        const char *ref = line + 2 < next ? memchr(line + 2, ' ', (size_t)(next - line - 2)) : NULL;
+        if (ref && *line == 'n' && (size_t)(next - ref) > receipt.len + 1 && ref[1 + receipt.len] == ' ' &&
+            memcmp(ref + 1, receipt.ptr, receipt.len) == 0)
             return true;
+        line = next + 1;
+    }
     return false;
 }
 
@@ -371,11 +377,9 @@ enum db_result db_queue_nack(struct db *db, const struct db_queue_rules *rules, 
     enum db_result result = find(db, DB_STATEMENT_TASK_FIND, id, &task);
     if (result == DB_ABSENT) return say_gone(db, rules, id, out_said);
     if (result != DB_OK) return result;
-    *out_said =
-        is_held(&task, receipt) || is_in_history(task.history, receipt) ? DB_QUEUE_DONE : DB_QUEUE_STALE;
+    *out_said = is_held(&task, receipt) || is_nacked(task.history, receipt) ? DB_QUEUE_DONE : DB_QUEUE_STALE;
     if (!is_held(&task, receipt)) return DB_OK;
-    return db_queue_fail(db, rules, &task, 'n', receipt, reason.len ? reason : SLICE_LITERAL("\"\""),
-                         delay_ms, &to);
+    return db_queue_fail(db, rules, &task, 'n', reason.len ? reason : SLICE_LITERAL("\"\""), delay_ms, &to);
 }
 
 enum db_result db_queue_extend(struct db *db, const struct db_queue_rules *rules, struct slice id,

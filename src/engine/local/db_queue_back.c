@@ -95,17 +95,16 @@ static enum db_result drop_expired(struct db *db, int64_t now_ms, unsigned limit
     int64_t drop[16];
     unsigned count = 0, looked = 0;
     enum { DROP_MAX = sizeof drop / sizeof drop[0] };
-    sqlite3_stmt *s = db_use(db, DB_STATEMENT_TASK_LIST);
+    sqlite3_stmt *s = db_use(db, DB_STATEMENT_TASK_LIST_BACK);
     db_bind_int(s, 1, limit);
-    db_bind_int(s, 2, DB_TASK_BACK);
-    db_bind_int(s, 3, INT64_MIN);
-    enum db_result result;
-    while (count < DROP_MAX && looked++ < limit && (result = db_step(db, s)) == DB_OK) {
+    db_bind_int(s, 2, INT64_MIN);
+    db_bind_int(s, 3, 0);
+    while (count < DROP_MAX && looked++ < limit && db_step(db, s) == DB_OK) {
         db_queue_read(s, false, &task);
         if (is_over(&task, now_ms)) drop[count++] = task.seq;
     }
     for (unsigned i = 0; i < count; i++) {
-        result = db_queue_given_back(db, drop[i]);
+        enum db_result result = db_queue_given_back(db, drop[i]);
         if (result != DB_OK) return result;
     }
     *inout_expired += count;

@@ -27,9 +27,9 @@ enum db_result db_queue_forget(struct db *db, const struct db_task_view *task);
 enum db_result db_queue_finish(struct db *db, const struct db_queue_rules *rules, struct slice id, char how,
                                struct slice receipt);
 /* A leased task's attempt has failed: delayed, ready without a delay, or dead when it was the last one. The
- * slices of `task` must still stand; `reason` and `ref` must not be the db's, unless they are the task's. */
+ * slices of `task` must still stand. */
 enum db_result db_queue_fail(struct db *db, const struct db_queue_rules *rules,
-                             const struct db_task_view *task, char kind, struct slice ref,
-                             struct slice reason, int64_t delay_ms, enum db_task_state *out_to);
+                             const struct db_task_view *task, char kind, struct slice reason,
+                             int64_t delay_ms, enum db_task_state *out_to);
 
 #endif

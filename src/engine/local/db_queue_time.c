@@ -56,8 +56,7 @@ static enum db_result end_lease(struct db *db, const struct db_queue_rules *rule
         return result == DB_OK ? db_queue_finish(db, rules, f.task.id, DB_QUEUE_ACKED, f.task.receipt)
                                : result;
     }
-    result =
-        db_queue_fail(db, rules, &f.task, 'e', SLICE_LITERAL("-"), SLICE_LITERAL("\"lease ended\""), -1, &to);
+    result = db_queue_fail(db, rules, &f.task, 'e', SLICE_LITERAL("\"lease ended\""), -1, &to);
     if (result == DB_OK && to == DB_TASK_DEAD) out->died++;
     return result;
 }
@@ -202,10 +201,12 @@ int64_t db_queue_held(const struct db *db)
 enum db_result db_queue_list(struct db *db, enum db_task_state state, const struct db_queue_place *after,
                              unsigned limit, size_t bytes_max, db_task_fn *each, void *arg, bool *out_more)
 {
-    bool ready = state == DB_TASK_READY;
-    sqlite3_stmt *s = db_use(db, ready ? DB_STATEMENT_TASK_LIST_READY : DB_STATEMENT_TASK_LIST);
+    bool by_rank = state == DB_TASK_READY || state == DB_TASK_BACK;
+    sqlite3_stmt *s = db_use(db, state == DB_TASK_READY  ? DB_STATEMENT_TASK_LIST_READY
+                                 : state == DB_TASK_BACK ? DB_STATEMENT_TASK_LIST_BACK
+                                                         : DB_STATEMENT_TASK_LIST);
     db_bind_int(s, 1, (int64_t)limit + 1);
-    if (ready) {
+    if (by_rank) {
         db_bind_int(s, 2, after->first);
         db_bind_int(s, 3, after->arrival);
     } else {

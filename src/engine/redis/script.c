@@ -44,6 +44,10 @@ static const char QUEUE_ACK[] = {
 #include "embed/queue_lib.lua.h"
 #include "embed/queue_ack.lua.h"
 };
+static const char QUEUE_SETTLE[] = {
+#include "embed/queue_lib.lua.h"
+#include "embed/queue_settle.lua.h"
+};
 static const char QUEUE_NACK[] = {
 #include "embed/queue_lib.lua.h"
 #include "embed/queue_nack.lua.h"
@@ -88,6 +92,10 @@ static const char QUEUE_WAIT[] = {
 #include "embed/queue_lib.lua.h"
 #include "embed/queue_wait.lua.h"
 };
+static const char QUEUE_RESTORE[] = {
+#include "embed/queue_lib.lua.h"
+#include "embed/queue_restore.lua.h"
+};
 
 static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_STRING_WRITE] = {.source = {STRING_WRITE, sizeof STRING_WRITE}},
@@ -102,6 +110,7 @@ static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_QUEUE_ADOPT] = {.source = {QUEUE_ADOPT, sizeof QUEUE_ADOPT}},
     [REDIS_SCRIPT_QUEUE_DEQUEUE] = {.source = {QUEUE_DEQUEUE, sizeof QUEUE_DEQUEUE}},
     [REDIS_SCRIPT_QUEUE_ACK] = {.source = {QUEUE_ACK, sizeof QUEUE_ACK}},
+    [REDIS_SCRIPT_QUEUE_SETTLE] = {.source = {QUEUE_SETTLE, sizeof QUEUE_SETTLE}},
     [REDIS_SCRIPT_QUEUE_NACK] = {.source = {QUEUE_NACK, sizeof QUEUE_NACK}},
     [REDIS_SCRIPT_QUEUE_EXTEND] = {.source = {QUEUE_EXTEND, sizeof QUEUE_EXTEND}},
     [REDIS_SCRIPT_QUEUE_CANCEL] = {.source = {QUEUE_CANCEL, sizeof QUEUE_CANCEL}},
@@ -113,6 +122,7 @@ static struct redis_script table[REDIS_SCRIPT_COUNT] = {
     [REDIS_SCRIPT_QUEUE_GET] = {.source = {QUEUE_GET, sizeof QUEUE_GET}},
     [REDIS_SCRIPT_QUEUE_LIST] = {.source = {QUEUE_LIST, sizeof QUEUE_LIST}},
     [REDIS_SCRIPT_QUEUE_WAIT] = {.source = {QUEUE_WAIT, sizeof QUEUE_WAIT}},
+    [REDIS_SCRIPT_QUEUE_RESTORE] = {.source = {QUEUE_RESTORE, sizeof QUEUE_RESTORE}},
 };
 
 bool redis_scripts_init(void)

@@ -94,13 +94,15 @@ static inline void queue_fixture_open_embedded(struct queue_fixture *f)
     ck_assert_ptr_nonnull(f->port);
 }
 
-static inline void queue_fixture_open(struct queue_fixture *f, bool with_fake)
+/* options: NULL for none. */
+static inline void queue_fixture_open_on(struct queue_fixture *f, bool with_fake,
+                                         const struct redis_server_options *options)
 {
     char error[200];
     memset(f, 0, sizeof *f);
     ck_assert(redis_scripts_init());
     loop_fixture_open(&f->on);
-    f->server = redis_server_start(NULL);
+    f->server = redis_server_start(options);
     f->direct = redis_server_client(f->server);
     if (with_fake) f->fake = fake_redis_start(redis_server_port(f->server));
     ck_assert(redis_url_parse(with_fake ? fake_redis_url(f->fake) : redis_server_url(f->server), &f->url,
@@ -137,6 +139,11 @@ static inline void queue_fixture_open(struct queue_fixture *f, bool with_fake)
     f->port = queue_port_create(f->store, f->on.loop, f->pool);
     ck_assert_ptr_nonnull(f->port);
     RUN_UNTIL(&f->on, redis_pool_ready(f->pool) == 1);
+}
+
+static inline void queue_fixture_open(struct queue_fixture *f, bool with_fake)
+{
+    queue_fixture_open_on(f, with_fake, NULL);
 }
 
 static inline void queue_fixture_close(struct queue_fixture *f)
@@ -198,7 +205,8 @@ static inline void queue_say_view(struct queue_fixture *f, const struct queue_vi
         queue_say(f, FORMAT(text, " %c", e.kind), e.reason);
 }
 
-/* "ok", then per verb: "+" or the state per task enqueued, "+-?" per ack, "id#attempt" per lease, … */
+/* "ok", then per verb: "+" or the state per task enqueued, "+-?!" per ack ("~": journaled), "id#attempt" per
+ * lease, … */
 static inline void on_queue_done(struct queue_op *op)
 {
     struct queue_fixture *f = op->arg;
@@ -206,15 +214,19 @@ static inline void on_queue_done(struct queue_op *op)
     snprintf(f->text, sizeof f->text, "%s", status_code(op->status));
     for (size_t i = 0; op->verdicts && i < op->results; i++) {
         const struct queue_verdict *v = &op->verdicts[i];
-        if (op->verb == QUEUE_ACK)
+        if (op->verb == QUEUE_ACK || op->verb == QUEUE_SETTLE)
             queue_say(f,
-                      v->status == STATUS_OK          ? " +"
-                      : v->status == STATUS_NOT_FOUND ? " ?"
-                                                      : " -",
+                      v->status == STATUS_OK                  ? " +"
+                      : v->status == STATUS_NOT_FOUND         ? " ?"
+                      : v->status == STATUS_REDIS_UNAVAILABLE ? " !"
+                                                              : " -",
                       SLICE_NONE);
         else
             queue_say(f, " ", slice_of(v->added ? "+" : queue_state_names[v->state]));
+        if (v->journaled) queue_say(f, "~", SLICE_NONE);
     }
+    if (op->journaled) queue_say(f, " ~", SLICE_NONE);
+    if (op->partial) queue_say(f, " partial", SLICE_NONE);
     for (size_t i = 0; op->leases && i < op->results; i++) {
         char text[32];
         queue_say(f, " ", op->leases[i].id);
@@ -334,6 +346,12 @@ static inline const char *queue_ack_one(struct queue_fixture *f, const char *id,
 {
     struct queue_ack ack = {slice_of(id), slice_of(receipt)};
     return queue_run(f, &(struct queue_op){.verb = QUEUE_ACK, .in.ack = {&ack, 1}});
+}
+
+static inline const char *queue_settle_one(struct queue_fixture *f, const char *id, const char *receipt)
+{
+    struct queue_ack ack = {slice_of(id), slice_of(receipt)};
+    return queue_run(f, &(struct queue_op){.verb = QUEUE_SETTLE, .in.ack = {&ack, 1}});
 }
 
 static inline const char *queue_nack_one(struct queue_fixture *f, const char *id, const char *receipt,

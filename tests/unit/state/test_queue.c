@@ -325,6 +325,42 @@ START_TEST(purged_ids_are_remembered_like_finished_ones_for_the_dedupe_window)
 }
 END_TEST
 
+START_TEST(work_done_in_an_outage_is_settled_unless_another_holds_the_task)
+{
+    char first[64], second[64];
+    ck_assert_str_eq(queue_add(&f, "a", "x", 0), "ok +");
+    ck_assert_str_eq(queue_take(&f, "", 1, 1000), "ok a#1");
+    FORMAT(first, "%s", queue_receipt(&f, "a"));
+    queue_pass_ms(&f, 1000);
+    ck_assert_str_eq(queue_do(&f, QUEUE_TICK), "ok ended=1");
+    queue_pass_ms(&f, 2000);
+    ck_assert_str_eq(queue_do(&f, QUEUE_TICK), "ok promoted=1");
+    ck_assert_str_eq(queue_take(&f, "", 1, 1000), "ok a#2");
+    FORMAT(second, "%s", queue_receipt(&f, "a"));
+    ck_assert_str_eq(queue_settle_one(&f, "a", first), "ok -");
+    ck_assert_str_eq(queue_settle_one(&f, "a", ""), "ok -");
+    ck_assert_str_eq(queue_nack_one(&f, "a", second, 0, ""), "ok");
+    ck_assert_str_eq(queue_settle_one(&f, "a", second), "ok -");
+    ck_assert_str_eq(queue_settle_one(&f, "a", first), "ok +");
+    ck_assert_str_eq(queue_settle_one(&f, "a", first), "ok +");
+    ck_assert_str_eq(queue_settle_one(&f, "a", second), "ok -");
+    ck_assert_str_eq(queue_settle_one(&f, "none", first), "ok ?");
+    ck_assert_str_eq(counts(), "ok");
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok acked");
+}
+END_TEST
+
+START_TEST(what_a_daemon_worked_off_itself_is_finished_here_too)
+{
+    ck_assert_str_eq(queue_add(&f, "here", "x", 0), "ok +");
+    ck_assert_str_eq(queue_settle_one(&f, "here", ""), "ok +");
+    ck_assert_str_eq(queue_settle_one(&f, "elsewhere", ""), "ok +");
+    ck_assert_str_eq(queue_settle_one(&f, "elsewhere", ""), "ok +");
+    ck_assert_str_eq(queue_add(&f, "elsewhere", "", 0), "ok acked");
+    ck_assert_str_eq(counts(), "ok");
+}
+END_TEST
+
 /* --- the inbox --- */
 
 static void push(const char *item)
@@ -500,6 +536,8 @@ int main(void)
     TCase *c = test_case(suite, "redis", 30);
     tcase_add_checked_fixture(c, open_queue, close_queue);
     add_common(c);
+    tcase_add_test(c, work_done_in_an_outage_is_settled_unless_another_holds_the_task);
+    tcase_add_test(c, what_a_daemon_worked_off_itself_is_finished_here_too);
     tcase_add_test(c, foreign_items_are_adopted_in_order_and_bad_ones_set_aside);
     tcase_add_test(c, an_inbox_of_another_type_is_foreign_and_stops_nothing_else);
     tcase_add_test(c, ready_tasks_are_told_to_daemons_in_turn_and_the_silent_lose_their_place);

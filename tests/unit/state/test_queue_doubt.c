@@ -80,6 +80,11 @@ static const char *run_ack_many(void)
     return f.text;
 }
 
+static const char *run_settle(void)
+{
+    return queue_settle_one(&f, "b", receipt);
+}
+
 static const char *run_nack(void)
 {
     return queue_nack_one(&f, "b", receipt, -1, "\"why\"");
@@ -188,6 +193,7 @@ static const struct {
     {"dequeue nothing", none, run_dequeue, "ok", NULL, 1, 2},
     {"ack", one_leased, run_ack, "ok +", NULL, 1, 7},
     {"ack 100", many_leased, run_ack_many, "ok +", NULL, 1, 7},
+    {"settle", one_leased, run_settle, "ok +", NULL, 1, 7},
     {"nack", one_leased, run_nack, "ok", NULL, 1, 5},
     {"extend", one_leased, run_extend, "ok", NULL, 1, 4},
     {"cancel", one_ready, run_cancel, "ok count=1", NULL, 1, 8},
@@ -456,6 +462,26 @@ START_TEST(what_a_stranger_deletes_stops_nothing_else)
 }
 END_TEST
 
+START_TEST(a_killed_and_restarted_redis_knows_all_it_acknowledged)
+{
+    queue_fixture_close(&f);
+    queue_fixture_open_on(&f, true, &(struct redis_server_options){.durable = true});
+    one_leased();
+    one_ready();
+    char *before = dump();
+    redis_server_kill(f.server);
+    redis_server_restart(f.server);
+    resp_close(&f.direct);
+    f.direct = redis_server_client(f.server);
+    char *after = dump();
+    ck_assert_str_eq(before, after);
+    free(before);
+    free(after);
+    RUN_UNTIL(&f.on, strcmp(run_ack(), "ok +") == 0);
+    ck_assert_str_eq(run_dequeue(), "ok a#1");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("queue_doubt");
@@ -470,6 +496,7 @@ int main(void)
     tcase_add_test(c, an_enqueue_that_cannot_be_settled_is_unknown);
     tcase_add_test(c, with_the_circuit_open_nothing_is_sent);
     tcase_add_test(c, when_memory_is_full_enqueues_are_refused_whole_and_work_goes_on);
+    tcase_add_test(c, a_killed_and_restarted_redis_knows_all_it_acknowledged);
     tcase_add_test(c, what_a_stranger_deletes_stops_nothing_else);
     return test_run(suite);
 }

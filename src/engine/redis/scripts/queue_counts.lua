@@ -2,7 +2,7 @@
 -- KEYS     1 to 17 of queue_lib
 -- ARGV[1]  time; see queue_lib
 -- Returns  {ready, delayed, leased, dead, bad, items in the inbox, age of the oldest ready task (ms)}
--- Cost     O(log N), 40 commands at most. The oldest is looked for at the head of the line and among the 32 whose time to
+-- Cost     O(log N), 45 commands at most. The oldest is looked for at the head of the line and among the 32 whose time to
 --          live ends first: exact while all tasks live equally long and few are delayed for long.
 local oldest = now
 local function look(id)

@@ -153,12 +153,23 @@ local function note(t, kind, ref, reason)
     t.history = t.history .. kind .. ' ' .. string.format('%.0f', now) .. ' ' .. ref .. ' ' .. reason .. '\n'
 end
 
+-- Whether the history tells of this end of this receipt (or of this op).
+local function noted(t, kind, ref)
+    for line_kind, line_ref in string.gmatch(t.history, '(%a) %d+ (%S+) [^\n]*\n') do
+        if line_kind == kind and line_ref == ref then
+            return true
+        end
+    end
+    return false
+end
+
 -- A leased task's attempt has failed: delayed (ready without a delay), or dead when it was the last one. delay_ms nil: base doubled with each
 -- failure, spread by 25 % either way (jitter 0 to 999; arrivals spread the tasks of one call), at most cap.
-local function fail(t, kind, ref, reason, delay_ms, base, cap, jitter)
+local function fail(t, kind, reason, delay_ms, base, cap, jitter)
+    local receipt = t.receipt
     leave(t)
     t.failures = t.failures + 1
-    note(t, kind, ref, reason)
+    note(t, kind, receipt, reason)
     if t.failures >= t.max then
         enter(t, 'x', now + t.ttl)
         return

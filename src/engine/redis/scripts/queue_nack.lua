@@ -14,10 +14,10 @@ if not t then
     return finished(id) and '-' or '?'
 end
 if t.state ~= 'l' or t.receipt ~= receipt then
-    return string.find(t.history, ' ' .. receipt .. ' ', 1, true) and '+' or '-'
+    return noted(t, 'n', receipt) and '+' or '-'
 end
 local delay = tonumber(ARGV[4])
-fail(t, 'n', receipt, ARGV[5], delay, tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]))
+fail(t, 'n', ARGV[5], delay, tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]))
 if t.state == 'r' then
     wake(1)
 end

@@ -11,7 +11,7 @@ if not t then
     return '?'
 end
 if t.state ~= 'x' then
-    return string.find(t.history, ' ' .. ARGV[3] .. ' ', 1, true) and '+' or '-'
+    return noted(t, 'q', ARGV[3]) and '+' or '-'
 end
 leave(t)
 note(t, 'q', ARGV[3], '"requeued"')

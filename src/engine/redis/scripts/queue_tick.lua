@@ -28,7 +28,7 @@ for _, id in ipairs(ended) do
         finish(id, 'a', t.receipt, tonumber(ARGV[6]))
         auto = auto + 1
     elseif t then
-        fail(t, 'e', '-', '"lease ended"', nil, base, cap, jitter)
+        fail(t, 'e', '"lease ended"', nil, base, cap, jitter)
         if t.state == 'x' then
             died = died + 1
         end
