@@ -299,8 +299,8 @@ static inline const char *queue_add(struct queue_fixture *f, const char *id, con
 static inline int64_t queue_due_ms(struct queue_fixture *f, const char *id)
 {
     if (!f->embedded)
-        return (int64_t)atof(
-            resp_text(f->direct, "ZSCORE", "phoenix:tasks:delayed:{phoenix:tasks:queue}", id, NULL));
+        return (int64_t)strtod(
+            resp_text(f->direct, "ZSCORE", "phoenix:tasks:delayed:{phoenix:tasks:queue}", id, NULL), NULL);
     f->due_ms = 0;
     (void)queue_run(f, &(struct queue_op){.verb = QUEUE_GET, .in.task = {slice_of(id)}});
     return f->due_ms;

@@ -170,7 +170,8 @@ START_TEST(the_backoff_doubles_up_to_its_cap)
         int64_t base = i < 9 ? 1000 << i : 300000;
         ck_assert_int_eq(strncmp(queue_take(&f, "", 1, 1000), "ok a#", 5), 0);
         ck_assert_str_eq(queue_nack_one(&f, "a", queue_receipt(&f, "a"), -1, ""), "ok");
-        double wait = (double)(queue_due_ms(&f, "a") - f.now_us / 1000);
+        int64_t left_ms = queue_due_ms(&f, "a") - f.now_us / 1000;
+        double wait = (double)left_ms;
         ck_assert_msg(wait >= (double)base * 0.75 - 1 && wait <= (double)(base * 5) / 4 && wait <= 300000,
                       "%d: %f", i, wait);
         queue_pass_ms(&f, (int64_t)wait);
