@@ -12,6 +12,7 @@
 #include "engine/redis/tracking.h"
 #include "http/house.h"
 #include "state/cache_replay.h"
+#include "state/queue_replay.h"
 
 struct worker {
     struct app *app;
@@ -44,6 +45,7 @@ struct app {
     struct cache_port replay_port;
     struct cache_replay *replay;
     struct queue_port *queue; /* the driver's, likewise */
+    struct queue_replay *queue_replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
     struct loop_signal *signals[3];
     struct loop_timer drain_timer;

@@ -27,7 +27,8 @@ static void on_drain_timer(void *arg)
     int64_t connections = atomic_load(&app->shared.http.connections) + atomic_load(&app->on_the_way);
     int64_t now = loop_now_us(app->loop);
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
-                stats.pending_entries == 0 && unsettled_entries(app->shared.unsettled) == 0;
+                stats.pending_entries == 0 && unsettled_entries(app->shared.unsettled) == 0 &&
+                app_tasks_handed_back(app);
     if (!done && now < app->drain_until_us) {
         loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * INT64_C(1000), on_drain_timer,
                          app);

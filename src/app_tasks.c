@@ -54,6 +54,19 @@ bool app_tasks_open_worker(struct worker *w)
     return w->house.waiters != NULL;
 }
 
+static bool open_replay(struct app *app)
+{
+    const struct queue_replay_options options = {.store = app->shared.queue,
+                                                 .loop = app->loop,
+                                                 .pool = app->replay_pool,
+                                                 .per_s = app->config->spool_replay_per_s,
+                                                 .age_max_ms = app->config->spool_age_max * 1000,
+                                                 .log = app->shared.log,
+                                                 .metrics = app->shared.metrics,
+                                                 .cell = app->admin_house.cell};
+    return (app->queue_replay = queue_replay_create(&options)) != NULL;
+}
+
 bool app_tasks_open_control(struct app *app)
 {
     struct house_shared *s = &app->shared;
@@ -68,7 +81,8 @@ bool app_tasks_open_control(struct app *app)
                                                 .log = s->log,
                                                 .metrics = s->metrics,
                                                 .cell = cell};
-    return (s->queue_driver = queue_driver_create(&driver)) != NULL;
+    if (!(s->queue_driver = queue_driver_create(&driver))) return false;
+    return !s->node || open_replay(app);
 }
 
 static void drain_port(void *arg)
@@ -94,6 +108,7 @@ void app_tasks_close_worker(struct worker *w)
 
 void app_tasks_stop_control(struct app *app)
 {
+    if (app->queue_replay) queue_replay_stop(app->queue_replay);
     queue_driver_stop(app->shared.queue_driver);
     queue_waits_close(app->shared.waits);
 }
@@ -105,7 +120,13 @@ void app_tasks_close_control(struct app *app)
 
 void app_tasks_close(struct app *app)
 {
+    queue_replay_destroy(&app->queue_replay);
     queue_driver_destroy(&app->shared.queue_driver);
     queue_waits_destroy(&app->shared.waits);
     queue_store_destroy(&app->shared.queue);
+}
+
+bool app_tasks_handed_back(const struct app *app)
+{
+    return !app->queue_replay || queue_replay_idle(app->queue_replay);
 }

@@ -16,6 +16,8 @@ bool app_tasks_open_control(struct app *app);
 /* The circuit has changed; as redis_node_options.on_change. Any thread. */
 void app_tasks_mode_changed(void *app, enum breaker_state to);
 
+/* Redis has all that it can be told. Control loop. */
+bool app_tasks_handed_back(const struct app *app);
 /* Who waits is answered. Any thread. */
 void app_tasks_drain(struct app *app);
 /* When the loop no longer turns: the first before its pool is destroyed, the second after it. */

@@ -538,6 +538,11 @@ static void lose_redis(void)
     WAIT_FOR(daemon_metric(s.d, "phoenix_breaker_state") > 0 || http_get(s.h, "/cache/x")->status == 0, 5000);
 }
 
+static bool is_in_redis(const char *id)
+{
+    return resp_integer(s.r, "HEXISTS", "phoenix:tasks:meta:{phoenix:tasks:queue}", id) == 1;
+}
+
 START_TEST(without_redis_tasks_are_202_and_done_here)
 {
     char leased[96], receipt[96];
@@ -560,6 +565,14 @@ START_TEST(without_redis_tasks_are_202_and_done_here)
     ck_assert_ptr_nonnull(strstr(a->body, "\"partial\":true"));
     take("{}", "b", receipt);
     EXPECT_STATUS(post("/tasks/dequeue", "{\"wait\":0.2}"), 204);
+    EXPECT_STATUS(post("/tasks", "{\"task_id\":\"c\",\"payload\":1}"), 202);
+    redis_server_restart(s.redis);
+    resp_close(&s.r);
+    s.r = redis_server_client(s.redis);
+    WAIT_FOR(is_in_redis("c"), 10000);
+    WAIT_FOR(http_get(s.h, "/tasks/early")->status == 404, 5000);
+    EXPECT_STATUS(with_receipt("b", "ack", receipt, ""), 204);
+    EXPECT_STATUS(post("/tasks", "{\"task_id\":\"a\",\"payload\":1}"), 200);
     stage_close(&s);
 }
 END_TEST
