@@ -33,6 +33,7 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BACKEND] = "backend",
                                             [LABEL_EXIT] = "reason",
                                             [LABEL_REPLAY] = "outcome",
+                                            [LABEL_HANDBACK] = "outcome",
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
@@ -44,6 +45,7 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BACKEND] = BACKENDS,
                                               [LABEL_EXIT] = EXITS,
                                               [LABEL_REPLAY] = replay_outcome_names,
+                                              [LABEL_HANDBACK] = handback_names,
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
@@ -55,6 +57,7 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BACKEND] = 2,
                                              [LABEL_EXIT] = LRU_EXIT_COUNT,
                                              [LABEL_REPLAY] = REPLAY_OUTCOME_COUNT,
+                                             [LABEL_HANDBACK] = HANDBACK_COUNT,
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
@@ -291,10 +294,7 @@ static bool build_control(struct app *app)
     s->pools[CONTROL] = app->replay_pool;
     if (!app->replay_pool || !open_port(app, &app->replay_port, app->loop, app->replay_pool, cell))
         return false;
-    struct cache_replay_options replay = {&app->replay_port, app->config->spool_replay_per_s, s->log};
-    app->replay = cache_replay_create(&replay);
-    app->record_replay_port = record_port_on(app, app->loop, app->replay_pool, cell);
-    return app->probe && app->replay && (app->tracking || !app->config->local_near) &&
+    return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near) &&
            app_tasks_open_control(app);
 }
 

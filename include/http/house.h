@@ -13,6 +13,15 @@
 
 enum { LOOPS_MAX = 65 };
 
+enum { HOUSE_ASIDE_MAX = 16 };
+
+/* A change that Redis will never take, as /status shows it. */
+struct house_aside {
+    unsigned kind;
+    int64_t stamp_ms;
+    char id[ID_LEN_MAX + 1], reason[96];
+};
+
 /* Shared by all loops; written before the threads start, the atomics apart. */
 struct house_shared {
     struct http_shared http;
@@ -25,7 +34,10 @@ struct house_shared {
     struct {
         _Atomic int64_t set_aside;
         _Atomic int64_t oldest_ms; /* when the oldest was accepted; 0: there is none */
-    } journal;                     /* as of a second ago */
+        pthread_mutex_t aside_lock;
+        struct house_aside aside[HOUSE_ASIDE_MAX]; /* the first of those set aside, under aside_lock */
+        unsigned aside_count;
+    } journal; /* as of a second ago */
     struct metrics *metrics;
     struct log *log;
     const struct clock *clock;

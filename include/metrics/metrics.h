@@ -19,6 +19,7 @@ enum metrics_label {
     LABEL_BACKEND,
     LABEL_EXIT,
     LABEL_REPLAY,
+    LABEL_HANDBACK,
     LABEL_BREAKER,
     LABEL_RESULT,
     LABEL_OUTCOME,

@@ -32,7 +32,7 @@ static void close_all(void)
     for (int i = 0; i < DAEMONS; i++)
         if (daemons[i]) daemon_stop(&daemons[i]);
     resp_close(&direct);
-    redis_server_stop(&redis);
+    if (redis) redis_server_stop(&redis);
 }
 
 /* --- exclusion --- */
@@ -48,8 +48,14 @@ static struct {
 
 static void on_grant(struct load_thread *t, int64_t fence, int64_t until_ms)
 {
-    int64_t now = wall_ms();
     pthread_mutex_lock(&seen.lock);
+    int64_t now = wall_ms();
+    if (now >=
+        until_ms - CLOCK_ERROR_MS) { /* over before it was read: others may have had theirs meanwhile */
+        seen.expired++;
+        pthread_mutex_unlock(&seen.lock);
+        return;
+    }
     if (seen.holder && now < seen.until_ms)
         load_fail(t, "two holders: %u's lease has %lld ms left", seen.holder,
                   (long long)(seen.until_ms - now));
@@ -94,7 +100,7 @@ static void contend(struct load_thread *t)
     int64_t until_ms = 0;
     if (!rfc3339_parse(slice_of(MEMBER(value, a->body, "expires_at")), &until_ms))
         load_fail(t, "%s", a->body);
-    int64_t fence = atoll(MEMBER(value, a->body, "fence"));
+    int64_t fence = strtoll(MEMBER(value, a->body, "fence"), NULL, 10);
     on_grant(t, fence, until_ms);
     MEMBER(token, a->body, "token");
     if (load_random(t) % 8 == 0 || !give_up(t, fence)) return;
@@ -102,16 +108,21 @@ static void contend(struct load_thread *t)
     if (a->status != 204 && a->status != 409) load_fail(t, "DELETE: %d %s", a->status, a->body);
 }
 
+/* Embedded there is one daemon, and no counter to be deleted. */
 START_TEST(there_are_never_two_holders_and_fences_only_grow)
 {
-    open_all();
+    bool embedded = _i == BACKEND_EMBEDDED;
+    if (embedded)
+        daemons[0] = daemon_start(NULL);
+    else
+        open_all();
     struct load *loads[DAEMONS];
     for (int i = 0; i < DAEMONS; i++)
-        loads[i] = load_start(CLIENTS / DAEMONS, daemon_port(daemons[i]), contend, NULL);
+        loads[i] = load_start(CLIENTS / DAEMONS, daemon_port(daemons[embedded ? 0 : i]), contend, NULL);
     int64_t limit = now_ms() + test_ms(30000);
     for (unsigned grants = 0; grants < GRANTS && now_ms() < limit;) {
         if (load_failed(loads[0]) || load_failed(loads[1])) break;
-        (void)resp_integer(direct, "DEL", COUNTER);
+        if (!embedded) (void)resp_integer(direct, "DEL", COUNTER);
         poll_pause();
         pthread_mutex_lock(&seen.lock);
         grants = seen.grants;
@@ -223,7 +234,7 @@ int main(void)
 {
     Suite *suite = suite_create("locks across two daemons");
     TCase *tests = test_case(suite, "two daemons", 60);
-    tcase_add_test(tests, there_are_never_two_holders_and_fences_only_grow);
+    tcase_add_loop_test(tests, there_are_never_two_holders_and_fences_only_grow, 0, BACKEND_COUNT);
     tcase_add_test(tests, waiters_are_served_in_order_of_arrival_and_who_left_is_skipped);
     tcase_add_test(tests, the_waiters_of_a_dead_daemon_are_skipped_after_two_seconds);
     tcase_add_test(tests, a_release_at_one_daemon_ends_what_the_other_granted);

@@ -64,7 +64,8 @@ bool handler_read_query(struct exchange *x, struct handler_query *members, size_
 
 bool handler_no_query(struct exchange *x)
 {
-    return handler_read_query(x, NULL, 0);
+    struct handler_query none = {0};
+    return handler_read_query(x, &none, 0);
 }
 
 bool handler_query_bool(struct exchange *x, const struct handler_query *member, bool otherwise,
