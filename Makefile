@@ -48,6 +48,9 @@ INTEG_BIN := $(INTEG:%.c=$(BUILD)/%)
 MODEL     := $(sort $(wildcard tests/model/test_*.c))
 MODEL_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(MODEL),$(sort $(wildcard tests/model/*.c))))
 MODEL_BIN := $(MODEL:%.c=$(BUILD)/%)
+CHAOS     := $(sort $(wildcard tests/chaos/test_*.c))
+CHAOS_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(CHAOS),$(sort $(wildcard tests/chaos/*.c))))
+CHAOS_BIN := $(CHAOS:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
 EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
@@ -73,7 +76,7 @@ run:
 test:
 	@$(MAKE) --no-print-directory need-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) tests-build
-	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN)
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN)
 
 ## make unit / integration   one half of the tests
 unit: $(UNIT_BIN)
@@ -94,7 +97,7 @@ gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
 	@GENTLE_ENTRIES=$(GENTLE_ENTRIES) TEST_TIMEOUT=1200 BUILD=$(BUILD) tests/run.sh $<
 
 .PHONY: tests-build need-run need-test
-tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(BUILD)/phoenix-cached
+tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN) $(BUILD)/phoenix-cached
 
 ## make deps       install the Debian packages to build, run and test (apt; root or sudo)
 deps:
@@ -151,6 +154,10 @@ $(BUILD)/tests/model/%: $(BUILD)/obj/tests/model/%.o $(MODEL_O) $(SUPPORT_O) $(B
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+$(BUILD)/tests/chaos/%: $(BUILD)/obj/tests/chaos/%.o $(CHAOS_O) $(SUPPORT_O) $(BUILD)/libphoenix.a
+	@mkdir -p $(@D)
+	@echo '  LINK $@'
+	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 # What tests load into the daemon: no sanitizer, no library of ours.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
@@ -196,6 +203,16 @@ model:
 	@$(MAKE) --no-print-directory need-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(MODEL_BIN)
 	@for test in $(MODEL_BIN); do MODEL_OPERATIONS=$(MODEL_OPERATIONS) "$$test" || exit 1; done
+
+## make chaos      workers, producers, a Redis and a daemon that are killed: CHAOS_TASKS (20000) in CHAOS_SECONDS (60) and
+##                 the accounting; TEST_SEED to make the same choices again. make test does 1500 in 6
+CHAOS_TASKS ?= 20000
+CHAOS_SECONDS ?= 60
+.PHONY: chaos
+chaos:
+	@$(MAKE) --no-print-directory need-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(CHAOS_BIN) $(BUILD)/phoenix-cached
+	@for test in $(CHAOS_BIN); do CHAOS_TASKS=$(CHAOS_TASKS) CHAOS_SECONDS=$(CHAOS_SECONDS) "$$test" || exit 1; done
 
 ## make fuzz       each fuzz target for FUZZ_SECONDS (300)
 FUZZ_SECONDS ?= 300
