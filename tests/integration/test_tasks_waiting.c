@@ -318,14 +318,19 @@ static void work(struct load_thread *t)
 
 START_TEST(two_daemons_with_equal_waiters_share)
 {
-    enum { WORKERS = 8 };
+    enum { WORKERS = 8, BATCH = 50 };
     s = stage_open(BACKEND_REDIS, NULL);
     struct daemon *other = daemon_start(&(struct daemon_options){.redis_url = redis_server_url(s.redis)});
     struct load *one = load_start(WORKERS, daemon_port(s.d), work, NULL);
     struct load *two = load_start(WORKERS, daemon_port(other), work, NULL);
     WAIT_FOR(waiting(s.d) == WORKERS && waiting(other) == WORKERS, 5000);
-    for (int i = 0; i < TASKS; i++)
-        enqueue("{\"payload\":1}");
+    char batch[16 * BATCH + 2], *at = batch;
+    *at++ = '[';
+    for (int i = 0; i < BATCH; i++)
+        at = paste(at, i ? ",{\"payload\":1}" : "{\"payload\":1}");
+    paste(at, "]")[0] = 0;
+    for (int i = 0; i < TASKS; i += _i ? BATCH : 1)
+        enqueue(_i ? batch : "{\"payload\":1}");
     WAIT_FOR(daemon_metric(s.d, "phoenix_task_acks_total") +
                      daemon_metric(other, "phoenix_task_acks_total") >=
                  TASKS,
@@ -354,6 +359,6 @@ int main(void)
     tcase_add_test(redis, what_another_daemon_enqueues_is_found_while_the_subscription_is_away);
     tcase_add_test(redis, who_waits_follows_the_mode_out_and_back);
     tcase_add_test(redis, a_task_finds_the_one_daemon_where_its_agent_is_asked_for);
-    tcase_add_test(redis, two_daemons_with_equal_waiters_share);
+    tcase_add_loop_test(redis, two_daemons_with_equal_waiters_share, 0, 2); /* singly, in arrays */
     return test_run(suite);
 }
