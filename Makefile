@@ -8,12 +8,17 @@ CC        := gcc
 endif
 MODE      ?= release
 VERSION   := 0.1.0
+RELEASED  := 2026-11-23
+# Where `make install` puts things, below DESTDIR.
+PREFIX    ?= /usr/local
+SYSCONFDIR ?= /etc
 
 PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih sqlite3
 TEST_PC   := check libcurl
 DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
 DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
-DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
+DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
+DEB_IMAGE := podman buildah runc catatonit debootstrap
 DEB_BENCH := webdis wrk strace valgrind
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Werror
@@ -49,7 +54,7 @@ EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.jso
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
-        clean help docs
+        clean help docs install uninstall image image-base image-test systemd-test deps-run deps-image
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/phoenix-cached
@@ -76,12 +81,28 @@ unit: $(UNIT_BIN)
 integration: $(INTEG_BIN) $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/run.sh $(INTEG_BIN)
 
+## make spool-kill the daemon killed in SPOOL_KILL_ROUNDS (20) outages; make test does 3
+SPOOL_KILL_ROUNDS ?= 20
+.PHONY: spool-kill
+spool-kill: $(BUILD)/tests/integration/test_spool_kill $(BUILD)/phoenix-cached
+	@SPOOL_KILL_ROUNDS=$(SPOOL_KILL_ROUNDS) BUILD=$(BUILD) tests/run.sh $<
+
+## make gentle     p99 of live requests while GENTLE_ENTRIES (50000) are handed back; make test does 3000, with more slack
+GENTLE_ENTRIES ?= 50000
+.PHONY: gentle
+gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
+	@GENTLE_ENTRIES=$(GENTLE_ENTRIES) TEST_TIMEOUT=1200 BUILD=$(BUILD) tests/run.sh $<
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(BUILD)/phoenix-cached
 
 ## make deps       install the Debian packages to build, run and test (apt; root or sudo)
 deps:
 	@tools/deps.sh $(DEB_RUN) $(DEB_TEST)
+deps-run:
+	@tools/deps.sh $(DEB_RUN)
+deps-image:
+	@tools/deps.sh $(DEB_IMAGE)
 deps-check:
 	@tools/deps.sh $(DEB_CHECK)
 deps-bench:
@@ -130,6 +151,12 @@ $(BUILD)/tests/model/%: $(BUILD)/obj/tests/model/%.o $(MODEL_O) $(SUPPORT_O) $(B
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+# What tests load into the daemon: no sanitizer, no library of ours.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O1 -shared -fPIC -o $@ $<
+$(INTEG_BIN): | $(BUILD)/tests/preload/failing_disk.so
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
@@ -140,7 +167,9 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libphoenix.a
 check:
 	@$(MAKE) --no-print-directory deps-check-if-missing
 	@BUILD=$(BUILD) tools/check.sh
-.PHONY: deps-check-if-missing flags
+.PHONY: deps-check-if-missing flags release
+release:
+	@echo $(VERSION) $(RELEASED)
 # What the compiler is called with, a line each, for the tools of `make check`.
 flags:
 	@printf '%s\n' $(CFLAGS_ALL)
@@ -180,18 +209,54 @@ fuzz:
 bench bench-check:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
 	@$(MAKE) --no-print-directory bench-build
-	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/run.sh,bench/check.sh)
+	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/run.sh && BUILD=$(BUILD) bench/spool.sh,bench/check.sh)
 
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 .PHONY: bench-build
-bench-build: $(BENCH_BIN) $(BUILD)/phoenix-cached
+bench-build: $(BENCH_BIN) $(BUILD)/phoenix-cached $(BUILD)/tests/preload/failing_disk.so
 $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $< $(LIBS_ALL)
 
-## make docs       regenerate what comes from the tables (sample configuration, option table)
+## make docs       regenerate what comes from the tables (sample configuration, man pages)
 docs: all
 	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
+	tools/man.sh $(BUILD)/phoenix-cached $(VERSION) $(RELEASED)
+
+## make install / uninstall   program, units, man pages, configuration (DESTDIR, PREFIX=/usr/local, SYSCONFDIR=/etc)
+INSTALLED := $(PREFIX)/bin/phoenix-cached $(PREFIX)/lib/systemd/system/phoenix-cached.service \
+             $(PREFIX)/lib/systemd/system/phoenix-cached.socket $(PREFIX)/share/man/man8/phoenix-cached.8 \
+             $(PREFIX)/share/man/man5/phoenix-cached.conf.5
+CONF      := $(SYSCONFDIR)/phoenix-cached/phoenix-cached.conf
+PLACES    := -e 's|/usr/local/bin/|$(PREFIX)/bin/|' -e 's|/etc/|$(SYSCONFDIR)/|g'
+# A configuration that is there stays as it is.
+install: all
+	install -D -m 755 $(BUILD)/phoenix-cached $(DESTDIR)$(PREFIX)/bin/phoenix-cached
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	sed $(PLACES) systemd/phoenix-cached.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/phoenix-cached.service
+	sed $(PLACES) systemd/phoenix-cached.socket > $(DESTDIR)$(PREFIX)/lib/systemd/system/phoenix-cached.socket
+	sed $(PLACES) man/phoenix-cached.8 > $(DESTDIR)$(PREFIX)/share/man/man8/phoenix-cached.8
+	sed $(PLACES) man/phoenix-cached.conf.5 > $(DESTDIR)$(PREFIX)/share/man/man5/phoenix-cached.conf.5
+	chmod 644 $(addprefix $(DESTDIR),$(filter-out %/bin/phoenix-cached,$(INSTALLED)))
+	test -e $(DESTDIR)$(CONF) || install -D -m 644 config/phoenix-cached.conf $(DESTDIR)$(CONF)
+# A configuration that somebody changed stays too.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	! cmp -s config/phoenix-cached.conf $(DESTDIR)$(CONF) || rm -f $(DESTDIR)$(CONF)
+	rmdir $(DESTDIR)$(SYSCONFDIR)/phoenix-cached 2>/dev/null || test ! -e $(DESTDIR)$(CONF) || \
+		echo 'kept: $(DESTDIR)$(CONF)'
+
+## make image      the container image, with docker, podman or buildah (make deps-image); image-base makes its base
+##                 where no registry can be reached
+image:
+	@BUILD=$(BUILD) VERSION=$(VERSION) tools/image.sh
+image-base:
+	@BUILD=$(BUILD) tools/image_base.sh
+## make image-test, make systemd-test   the image itself; the service under a real systemd (both in containers)
+image-test: image
+	@BUILD=$(BUILD) tests/image.sh
+systemd-test: image
+	@BUILD=$(BUILD) tests/systemd.sh
 
 ## make clean
 clean:

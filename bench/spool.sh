@@ -2,7 +2,8 @@
 # spool.sh: what durable acknowledgements cost and how gently the journal is handed back. Prints a report; fails when a bound is
 # missed. Part of `make bench`.
 #
-#   embedded  PATCHes of sessions from 64 connections, each acknowledged after its commit. fsyncs are counted by strace.
+#   embedded  PATCHes of sessions from 64 connections, each acknowledged after its commit. fsyncs are counted where the C library
+#             makes them (tests/preload/failing_disk.c).
 #   degraded  the same through the journal, Redis being gone.
 #   hand-back JOURNALED sessions are written while Redis is gone; then live PATCHes of other sessions run at a fixed rate
 #             while the journal is handed back at spool.replay_per_s. p99 against that of the same run while all was well.
@@ -28,16 +29,13 @@ value_of() { sed -n "s/.*\b$1=\([0-9.]*\).*/\1/p" <<<"$2"; }
 
 # updates NAME WHAT: COUNT patches from 64 connections; prints how many an fsync carried and what one took.
 updates() {
-    local tracer line syncs rate
-    strace -c -f -e trace=fsync,fdatasync -U calls,name -o "$work/strace.$1" -p "${pid[$1]}" 2>"$work/strace.log" &
-    tracer=$!
-    until grep -q attached "$work/strace.log"; do sleep 0.05; done
+    local line syncs rate
+    : >"$work/disk.count"
     line=$("$tools/client" -c 64 -n "$count" "${port[$1]}" "$work/session-patch.req") || die "$1: $line"
-    kill -INT "$tracer"
-    wait "$tracer"
-    syncs=$(awk '$2 ~ /^f(data)?sync$/ {n += $1} END {print n + 0}' "$work/strace.$1")
+    syncs=$(stat -c %s "$work/disk.count")
+    rm "$work/disk.count"
     [ "$syncs" -gt 0 ] || die "$1: no fsync was seen"
-    # Latency once more without the tracer, at half of what was possible then.
+    # Latency at half of what was possible.
     rate=$((count * 500000 / $(value_of us "$line")))
     line=$("$tools/client" -c 64 -r "$rate" -n "$((rate * 4))" "${port[$1]}" "$work/session-patch.req") || die "$1: $line"
     awk -v what="$2" -v n="$count" -v s="$syncs" -v min=$per_fsync_min -v rate="$rate" -v p50="$(value_of p50_us "$line")" \
@@ -104,11 +102,12 @@ free_port && port[redis]=$REPLY
 "$tools/prepare" "$work" "${PROMPTS:-tests/data/prompts.csv}" "$journaled" >/dev/null || die "prepare failed"
 
 echo "phoenix-cached, bench/spool.sh: 64 connections"
-start_daemon embedded PHOENIX_REDIS_URL=embedded: "PHOENIX_SPOOL_PATH=$spools/embedded.db"
+counter="LD_PRELOAD=$PWD/$build/tests/preload/failing_disk.so"
+start_daemon embedded "$counter" "FAILING_DISK=$work/disk" PHOENIX_REDIS_URL=embedded: "PHOENIX_SPOOL_PATH=$spools/embedded.db"
 "$tools/client" -c 64 -n "$journaled" "${port[embedded]}" "$work/session-create.req" >/dev/null || die "sessions were not created"
 updates embedded "embedded"
 stop embedded
-start_daemon degraded "PHOENIX_SPOOL_PATH=$spools/degraded.db"
+start_daemon degraded "$counter" "FAILING_DISK=$work/disk" "PHOENIX_SPOOL_PATH=$spools/degraded.db"
 wait_for mode_is degraded degraded
 "$tools/client" -c 64 -n "$journaled" "${port[degraded]}" "$work/session-create.req" >/dev/null || die "sessions were not created"
 updates degraded "degraded, through the journal"

@@ -80,17 +80,21 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
     app->config_path = config_path;
     app->shared.clock = &clock_system;
     pthread_mutex_init(&app->shared.scrape_lock, NULL);
-    bool ok = start(app, error, error_size);
+    pthread_mutex_init(&app->shared.journal.aside_lock, NULL);
+    bool ok = inherited_take(&app->inherited, error, error_size) && start(app, error, error_size);
     if (ok) {
-        LOG(app->shared.log, LOG_INFO, "ready", LOG_S("listen", config->http_listen),
-            LOG_S("admin", config->admin_listen),
+        LOG(app->shared.log, LOG_INFO, "ready",
+            LOG_S("listen", app_listens_on(app, INHERITED_API, config->http_listen)),
+            LOG_S("admin", app_listens_on(app, INHERITED_ADMIN, config->admin_listen)),
             LOG_S("redis", app->shared.node ? redis_node_name(app->shared.node)
                                             : "none (embedded mode: nothing is shared)"),
+            LOG_S("spool", app->state.path),
+            LOG_I("journal", (int64_t)unsettled_entries(app->shared.unsettled)),
             LOG_I("workers", app->worker_count), LOG_S("version", PHOENIX_VERSION));
         atomic_store(&app->shared.ready, true);
         machine_notify("READY=1");
+        watchdog_start(&app->watchdog, app->shared.loops, app->shared.loop_count);
         loop_run(app->loop);
-        machine_notify("STOPPING=1");
     }
     app_destroy(app);
     free(app);

@@ -3,6 +3,7 @@
 
 #include "http/routes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { ADMIN_CONNECTIONS_MAX = 64 };
@@ -67,16 +68,43 @@ static void on_admin_connection(void *arg, int fd)
         server_refuse(fd);
 }
 
+/* An inherited socket goes before an address: that one is not bound. */
+static struct listener *open_listener(struct app *app, enum inherited_kind kind, const char *address,
+                                      listener_fn *fn, char *error, size_t size)
+{
+    int fd = app->inherited.fd[kind];
+    if (fd >= 0) {
+        struct listener *l = listener_open_fd(app->loop, fd, fn, app);
+        (void)snprintf(error, size, "out of memory or descriptors");
+        return l;
+    }
+    return kind == INHERITED_UNIX ? listener_open_unix(app->loop, address, fn, app, error, size)
+                                  : listener_open_tcp(app->loop, address, fn, app, error, size);
+}
+
 bool app_open_listeners(struct app *app, char *error, size_t size)
 {
     const struct config *c = app->config;
-    if (c->http_listen[0] && !(app->api_listener = listener_open_tcp(app->loop, c->http_listen,
-                                                                     on_api_connection, app, error, size)))
-        return false;
-    if (c->http_unix_socket[0] &&
-        !(app->unix_listener =
-              listener_open_unix(app->loop, c->http_unix_socket, on_unix_connection, app, error, size)))
-        return false;
-    return !c->admin_listen[0] || (app->admin_listener = listener_open_tcp(
-                                       app->loop, c->admin_listen, on_admin_connection, app, error, size));
+    struct {
+        enum inherited_kind kind;
+        const char *address;
+        listener_fn *fn;
+        struct listener **out;
+    } const listeners[] = {
+        {INHERITED_API, c->http_listen, on_api_connection, &app->api_listener},
+        {INHERITED_UNIX, c->http_unix_socket, on_unix_connection, &app->unix_listener},
+        {INHERITED_ADMIN, c->admin_listen, on_admin_connection, &app->admin_listener},
+    };
+    for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++) {
+        enum inherited_kind kind = listeners[i].kind;
+        if (!listeners[i].address[0] && app->inherited.fd[kind] < 0) continue;
+        *listeners[i].out = open_listener(app, kind, listeners[i].address, listeners[i].fn, error, size);
+        if (!*listeners[i].out) return false;
+    }
+    return true;
+}
+
+const char *app_listens_on(const struct app *app, enum inherited_kind kind, const char *address)
+{
+    return app->inherited.fd[kind] >= 0 ? "the service manager's socket" : address;
 }

@@ -167,6 +167,11 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
     return NULL;
 }
 
+struct listener *listener_open_fd(struct loop *loop, int fd, listener_fn *fn, void *arg)
+{
+    return listener_new(loop, fd, fn, arg);
+}
+
 void listener_drain(struct listener *l)
 {
     while (l && accept_one(l))

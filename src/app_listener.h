@@ -14,6 +14,9 @@ struct listener *listener_open_tcp(struct loop *loop, const char *address, liste
 /* A stale socket file (nobody listens) is replaced; a live one is an error. Mode 0660. */
 struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
                                     char *error, size_t error_size);
+/* A listening socket that another process opened; non-blocking. Its file, if it has one, stays at the close.
+ * NULL: no memory; `fd` is then still the caller's. */
+struct listener *listener_open_fd(struct loop *loop, int fd, listener_fn *fn, void *arg);
 /* Accepts what is queued: before a close while running, so that no client that has connected is reset. */
 void listener_drain(struct listener *l);
 void listener_close(struct listener **l);

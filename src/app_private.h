@@ -4,13 +4,18 @@
 #ifndef PHOENIX_SRC_APP_PRIVATE_H
 #define PHOENIX_SRC_APP_PRIVATE_H
 
+#include "app_inherited.h"
 #include "app_listener.h"
 #include "app_state.h"
+#include "app_tasks.h"
+#include "app_watchdog.h"
 #include "config/config.h"
 #include "engine/redis/probe.h"
 #include "engine/redis/tracking.h"
 #include "http/house.h"
 #include "state/cache_replay.h"
+#include "state/queue_replay.h"
+#include "state/record_replay.h"
 
 struct worker {
     struct app *app;
@@ -36,13 +41,19 @@ struct app {
     unsigned worker_count;
     struct house admin_house;
     struct server *admin;
+    struct inherited inherited; /* taken first of all, so that no descriptor is mistaken for one */
     struct listener *api_listener, *unix_listener, *admin_listener;
+    struct watchdog watchdog;
     struct redis_probe *probe;
     struct redis_tracking *tracking;
     struct redis_pool *replay_pool;
     struct cache_port replay_port;
     struct cache_replay *replay;
+    struct queue_port *queue; /* the driver's, likewise */
+    struct queue_replay *queue_replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
+    struct lock_port *replay_locks;        /* likewise */
+    struct record_replay *record_replay;
     struct loop_signal *signals[3];
     struct loop_timer drain_timer;
     _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */
@@ -57,9 +68,15 @@ enum log_level app_log_level(const struct config *c);
 bool app_build(struct app *app, char *error, size_t size);
 bool app_start_workers(struct app *app);
 
+/* --- app_handback.c --- */
+
+bool app_build_handback(struct app *app, struct metrics_cell *cell);
+
 /* --- app_accept.c --- */
 
 bool app_open_listeners(struct app *app, char *error, size_t size);
+/* For the log: the address of the configuration, or that it was not bound. */
+const char *app_listens_on(const struct app *app, enum inherited_kind kind, const char *address);
 
 /* --- app_stop.c --- */
 

@@ -1,6 +1,8 @@
 /* app_state: see the header. */
 #include "app_state.h"
 
+#include "state/cache_journal.h"
+
 #include <errno.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -60,7 +62,7 @@ static bool open_spool(struct app_state *s, const struct config *c, const struct
 
 struct load {
     struct spool_op op; /* its result is posted to a loop that does not turn yet: it outlives the load */
-    struct unsettled *unsettled;
+    struct house_shared *shared;
     sem_t ran;
     enum db_result result;
     bool memory;
@@ -69,7 +71,10 @@ struct load {
 static void on_entry(void *arg, const struct db_entry *entry)
 {
     struct load *load = arg;
-    load->memory = load->memory && unsettled_enter(load->unsettled, entry->kind, entry->id);
+    if (entry->kind == JOURNAL_CACHE)
+        cache_journal_restore(load->shared->cache, entry->id, entry->stamp_ms);
+    else if (!unsettled_enter(load->shared->unsettled, entry->kind, entry->id))
+        load->memory = false;
 }
 
 static enum db_result run_load(struct db *db, void *arg)
@@ -94,7 +99,7 @@ static bool load_journal(struct house_shared *shared, struct loop *control, char
     if (!load) return false;
     load->op =
         (struct spool_op){.reads = true, .run = run_load, .done = on_loaded, .arg = load, .loop = control};
-    load->unsettled = shared->unsettled;
+    load->shared = shared;
     load->memory = true;
     if (sem_init(&load->ran, 0, 0) != 0 || !spool_submit(shared->spool, &load->op)) {
         free(load);
@@ -110,11 +115,23 @@ static bool load_journal(struct house_shared *shared, struct loop *control, char
 
 /* --- figures --- */
 
+static void on_aside(void *arg, const struct db_entry *entry)
+{
+    struct app_state *s = arg;
+    struct house_aside *a = &s->aside[s->aside_count++];
+    *a = (struct house_aside){.kind = entry->kind, .stamp_ms = entry->stamp_ms};
+    (void)snprintf(a->id, sizeof a->id, "%.*s", (int)entry->id.len, entry->id.ptr);
+    (void)snprintf(a->reason, sizeof a->reason, "%.*s", (int)entry->body.len, entry->body.ptr);
+}
+
 static enum db_result run_look(struct db *db, void *arg)
 {
     struct app_state *s = arg;
     s->seen = (struct db_journal_stats){0};
-    return db_journal_stats(db, &s->seen);
+    s->aside_count = 0;
+    enum db_result result = db_journal_stats(db, &s->seen);
+    if (result != DB_OK || !s->seen.set_aside) return result;
+    return db_journal_each(db, true, HOUSE_ASIDE_MAX, on_aside, s);
 }
 
 static void on_look(void *arg)
@@ -130,6 +147,10 @@ static void on_looked(struct spool_op *op)
     if (op->committed) {
         atomic_store(&s->shared->journal.set_aside, s->seen.set_aside);
         atomic_store(&s->shared->journal.oldest_ms, s->seen.oldest_stamp_ms);
+        pthread_mutex_lock(&s->shared->journal.aside_lock);
+        memcpy(s->shared->journal.aside, s->aside, s->aside_count * sizeof *s->aside);
+        s->shared->journal.aside_count = s->aside_count;
+        pthread_mutex_unlock(&s->shared->journal.aside_lock);
     }
     loop_timer_start(s->loop, &s->timer, loop_now_us(s->loop) + LOOK_MS * INT64_C(1000), on_look, s);
 }
@@ -164,6 +185,7 @@ bool app_state_open(struct app_state *s, struct house_shared *shared, const stru
     s->loop = control;
     s->look = (struct spool_op){.reads = true, .run = run_look, .done = on_looked, .arg = s, .loop = control};
     if (!open_spool(s, c, url, error, size)) return false;
+    if (shared->node) cache_store_set_spool(shared->cache, shared->spool);
     (void)snprintf(error, size, "out of memory");
     if (!(shared->unsettled = unsettled_create())) return false;
     if (!load_journal(shared, control, error, size)) return false;

@@ -24,6 +24,8 @@ struct app_state {
     struct loop_timer timer;
     struct spool_op look;
     struct db_journal_stats seen;
+    struct house_aside aside[HOUSE_ASIDE_MAX];
+    unsigned aside_count;
 };
 
 /* Opens the file, reads which keys are unsettled, and puts spool, unsettled and records into `shared`, whose

@@ -2,6 +2,7 @@
  * back → loops stop → everything is destroyed by its own thread or after it was joined. */
 #include "app_private.h"
 
+#include "app_machine.h"
 #include "http/auth.h"
 
 enum { DRAIN_LOOK_MS = 20 };
@@ -27,7 +28,8 @@ static void on_drain_timer(void *arg)
     int64_t connections = atomic_load(&app->shared.http.connections) + atomic_load(&app->on_the_way);
     int64_t now = loop_now_us(app->loop);
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
-                stats.pending_entries == 0 && unsettled_entries(app->shared.unsettled) == 0;
+                stats.pending_entries == 0 &&
+                (!app->record_replay || record_replay_idle(app->record_replay)) && app_tasks_handed_back(app);
     if (!done && now < app->drain_until_us) {
         loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * INT64_C(1000), on_drain_timer,
                          app);
@@ -46,6 +48,7 @@ void app_on_stop(void *arg)
     if (app->draining) return;
     app->draining = true;
     LOG(app->shared.log, LOG_INFO, "stopping: finishing what is in flight");
+    machine_notify("STOPPING=1");
     atomic_store(&app->shared.http.draining, true);
     listener_drain(app->api_listener);
     listener_drain(app->unix_listener);
@@ -53,6 +56,7 @@ void app_on_stop(void *arg)
     listener_close(&app->unix_listener);
     for (unsigned i = 0; i < app->worker_count; i++)
         (void)loop_post(app->workers[i].loop, drain_server, app->workers[i].server);
+    app_tasks_drain(app);
     app->drain_until_us = loop_now_us(app->loop) + app->config->http_drain_timeout_ms * 1000;
     on_drain_timer(app);
 }
@@ -69,8 +73,12 @@ static void stop_workers(struct app *app)
 /* What was in flight is answered now, so that no exchange is open when the server goes. */
 static void close_worker(struct worker *w)
 {
+    if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
+    app_tasks_stop_worker(w);
     redis_pool_destroy(&w->pool);
+    app_tasks_close_worker(w);
     if (w->records.store) record_port_close(&w->records);
+    cache_port_close(&w->port);
     lock_port_close(w->locks);
     if (w->server) server_destroy(&w->server);
     sha256_destroy(&w->port.sha);
@@ -82,7 +90,11 @@ static void finish(struct app *app)
 {
     for (unsigned i = 0; i < app->worker_count; i++)
         close_worker(&app->workers[i]);
+    app_tasks_stop_control(app);
+    if (app->record_replay) record_replay_stop(app->record_replay);
     redis_pool_destroy(&app->replay_pool);
+    app_tasks_close_control(app);
+    lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
         loop_destroy(&app->workers[i].loop);
@@ -98,6 +110,7 @@ void app_destroy(struct app *app)
     stop_workers(app);
     finish(app);
     cache_replay_destroy(&app->replay);
+    record_replay_destroy(&app->record_replay);
     sha256_destroy(&app->replay_port.sha);
     redis_tracking_destroy(&app->tracking);
     redis_probe_destroy(&app->probe);
@@ -105,8 +118,10 @@ void app_destroy(struct app *app)
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)
         loop_signal_destroy(&app->signals[i]);
     loop_timer_stop(&app->drain_timer);
+    watchdog_stop(&app->watchdog);
     loop_destroy(&app->loop);
     lock_store_destroy(&s->locks);
+    app_tasks_close(app);
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);
@@ -116,4 +131,5 @@ void app_destroy(struct app *app)
     metrics_destroy(&s->metrics);
     log_destroy(&s->log);
     pthread_mutex_destroy(&s->scrape_lock);
+    pthread_mutex_destroy(&s->journal.aside_lock);
 }

@@ -61,6 +61,29 @@ generated() {
     local sample
     sample=$("$build/phoenix-cached" --print-sample) || { echo "phoenix-cached --print-sample failed"; return 1; }
     diff -u config/phoenix-cached.conf - <<<"$sample" || { echo "config/phoenix-cached.conf is out of date: make docs"; return 1; }
+    mkdir -p "$build/man"
+    # shellcheck disable=SC2046 # two words
+    MAN_DIR=$build/man tools/man.sh "$build/phoenix-cached" $(make -s release) || return 1
+    diff -u -x '*.in' man "$build/man" || { echo "man/ is out of date: make docs"; return 1; }
+}
+
+man_pages() {
+    local page
+    mandoc -Tlint man/*.[58] || return 1
+    for page in man/*.[58]; do
+        [ -z "$(groff -ww -man -Tutf8 -z "$page" 2>&1 | tee /dev/stderr)" ] || return 1
+    done
+}
+
+# An unknown key only warns, so that any word fails.
+units() {
+    local dir=$build/units words
+    mkdir -p "$dir"
+    cp systemd/*.socket "$dir/"
+    sed "s|/usr/local/bin/|$PWD/$build/|" systemd/phoenix-cached.service >"$dir/phoenix-cached.service"
+    words=$(systemd-analyze verify --man=no "$dir"/* 2>&1)
+    if [ -n "$words" ]; then echo "$words"; return 1; fi
+    systemd-analyze security --offline=true --threshold=15 --no-pager "$dir/phoenix-cached.service"
 }
 
 # The key is all that clang-tidy sees: the text after the preprocessor with its comments and macros, the checks, the version.
@@ -88,7 +111,7 @@ cpp_check() {
     # missingIncludeSystem: it need not read the libraries' headers.
     cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j"$jobs" \
         --cppcheck-build-dir="$build/cppcheck" --library=posix,gnu --suppress=missingIncludeSystem \
-        -D_GNU_SOURCE -DPHOENIX_VERSION='""' -Iinclude -Isrc -I"$build/gen" "${units[@]}"
+        -D_GNU_SOURCE -D__cppcheck__ -DPHOENIX_VERSION='""' -Iinclude -Isrc -I"$build/gen" "${units[@]}"
 }
 
 export tidy_cache=$build/tidy-cache
@@ -103,6 +126,8 @@ step "build with gcc" build_with gcc "$build"
 step "build with clang" build_with clang "$build/clang"
 step "each header compiles alone" headers_alone
 step "generated files are up to date" generated
+step "man pages" man_pages
+step "systemd units, exposure at most 1.5" units
 step "clang-tidy" tidy
 step "cppcheck" cpp_check
 

@@ -45,5 +45,7 @@ void config_write(const struct config *c, struct buf *out);
 void config_write_help(struct buf *out);
 /* Appends a Markdown table of the options, for docs/. */
 void config_write_markdown(struct buf *out);
+/* Appends the options as the sections of a manual page, in roff. */
+void config_write_man(struct buf *out);
 
 #endif

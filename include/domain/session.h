@@ -34,12 +34,12 @@ enum status session_change(enum session_op op, unsigned flags, struct slice id, 
                            struct json_error *out_error);
 
 /* Appends the session as HTTP shows it: its members, plan_id and task_id null where unset, without `writes`.
- */
+ * Of any bytes that are no JSON object: null. */
 void session_show(struct slice value, struct buf *out);
 
 enum session_state { SESSION_ACTIVE, SESSION_COMPLETED, SESSION_FAILED, SESSION_STATE_COUNT };
 extern const char *const session_state_names[SESSION_STATE_COUNT];
-/* False: the value states none of these. */
+/* Of any bytes. False: they state none of these; the rules take such a session for Active. */
 bool session_state_of(struct slice value, enum session_state *out);
 
 #endif

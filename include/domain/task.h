@@ -37,10 +37,8 @@ struct task_batch {
 enum status task_batch_read(struct slice body, const struct task_options *options, int64_t now_ms,
                             struct task_batch *out, struct json_error *out_error);
 void task_batch_deinit(struct task_batch *batch);
-/* Appends the answer to verdicts of batch.tasks; `local`: they are in the spool, to be handed on. Returns its
- * HTTP status. */
-int task_batch_show(const struct task_batch *batch, const struct queue_verdict *verdicts, bool local,
-                    struct buf *out);
+/* Appends the answer to verdicts of batch.tasks. Returns its HTTP status. */
+int task_batch_show(const struct task_batch *batch, const struct queue_verdict *verdicts, struct buf *out);
 
 /* --- the other requests --- */
 
@@ -65,8 +63,7 @@ struct task_acks {
 enum status task_acks_read(struct slice body, struct task_acks *out, struct json_error *out_error);
 void task_acks_deinit(struct task_acks *acks);
 /* Appends {"results": […]}. */
-void task_acks_show(const struct task_acks *acks, const struct queue_verdict *verdicts, bool local,
-                    struct buf *out);
+void task_acks_show(const struct task_acks *acks, const struct queue_verdict *verdicts, struct buf *out);
 
 /* The bodies of ack, nack and extend. */
 enum task_form { TASK_ACK, TASK_NACK, TASK_EXTEND };
@@ -95,9 +92,13 @@ bool task_item_read(void *arg, struct slice item, int64_t now_ms, struct buf *sc
 void task_leases_show(const struct queue_lease *leases, size_t count, bool automatic, struct buf *out);
 /* One task as GET shows it, or a bad item. */
 void task_view_show(const struct queue_view *view, struct buf *out);
-/* {"tasks": […], "cursor": …}; next "": null. */
-void task_list_show(const struct queue_view *views, size_t count, const char *next, struct buf *out);
+/* {"tasks": […], "cursor": …}; next "": null. partial: only what this daemon knows. */
+void task_list_show(const struct queue_view *views, size_t count, const char *next, bool partial,
+                    struct buf *out);
 /* {"counts": {…}, "oldest_ready_s": …} */
-void task_counts_show(const struct queue_counts *counts, struct buf *out);
+void task_counts_show(const struct queue_counts *counts, bool partial, struct buf *out);
+
+/* What a path may name as {task_id}: no word of a route. */
+bool task_id_ok(struct slice id);
 
 #endif

@@ -2,14 +2,25 @@
 #ifndef PHOENIX_HTTP_HOUSE_H
 #define PHOENIX_HTTP_HOUSE_H
 
+#include "domain/task.h"
 #include "http/server.h"
 #include "state/cache_store.h"
 #include "state/lock.h"
+#include "state/queue_driver.h"
 #include "state/record.h"
 
 #include <pthread.h>
 
 enum { LOOPS_MAX = 65 };
+
+enum { HOUSE_ASIDE_MAX = 16 };
+
+/* A change that Redis will never take, as /status shows it. */
+struct house_aside {
+    unsigned kind;
+    int64_t stamp_ms;
+    char id[ID_LEN_MAX + 1], reason[96];
+};
 
 /* Shared by all loops; written before the threads start, the atomics apart. */
 struct house_shared {
@@ -23,13 +34,20 @@ struct house_shared {
     struct {
         _Atomic int64_t set_aside;
         _Atomic int64_t oldest_ms; /* when the oldest was accepted; 0: there is none */
-    } journal;                     /* as of a second ago */
+        pthread_mutex_t aside_lock;
+        struct house_aside aside[HOUSE_ASIDE_MAX]; /* the first of those set aside, under aside_lock */
+        unsigned aside_count;
+    } journal; /* as of a second ago */
     struct metrics *metrics;
     struct log *log;
     const struct clock *clock;
     int64_t cache_ttl_s;
     struct lock_store *locks;
     int64_t lock_ttl_max_ms;
+    struct queue_store *queue;
+    struct queue_waits *waits;
+    struct queue_driver *queue_driver;
+    struct task_options tasks;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
     struct redis_pool *pools[LOOPS_MAX];
@@ -47,7 +65,10 @@ struct house {
     struct cache_port *cache;    /* NULL on the admin listener's loop */
     struct record_port *records; /* likewise */
     struct lock_port *lock;      /* likewise */
+    struct queue_port *queue;    /* likewise */
+    struct queue_wait_port *waiters;
     struct metrics_cell *cell;
+    struct loop *loop;
 };
 
 #endif

@@ -19,9 +19,11 @@ enum metrics_label {
     LABEL_BACKEND,
     LABEL_EXIT,
     LABEL_REPLAY,
+    LABEL_HANDBACK,
     LABEL_BREAKER,
     LABEL_RESULT,
     LABEL_OUTCOME,
+    LABEL_TASK_STATE,
     LABEL_COUNT
 };
 

@@ -14,6 +14,7 @@
 #define PHOENIX_STATE_CACHE_STORE_H
 
 #include "engine/local/lru.h"
+#include "engine/local/spool.h"
 #include "engine/redis/pool.h"
 #include "util/buf.h"
 #include "util/sha256.h"
@@ -32,6 +33,9 @@ struct cache_store_options {
 
 struct cache_store *cache_store_create(const struct cache_store_options *options); /* NULL: no memory */
 void cache_store_destroy(struct cache_store **store);
+/* Where deletions that Redis has not seen are made durable (state/cache_journal.h); without it they last as
+ * long as the process. Before the first write. */
+void cache_store_set_spool(struct cache_store *store, struct spool *spool);
 
 bool cache_store_embedded(const struct cache_store *store);
 /* The circuit is open. Never in embedded mode. */
@@ -60,7 +64,11 @@ struct cache_port {
     struct redis_pool *pool; /* NULL: embedded */
     struct sha256 *sha;
     struct metrics_cell *cell;
+    struct cache_deletion *open; /* the store's; NULL at first */
 };
+/* Ends the deletions that wait for the spool, each told (SPOOL_UNAVAILABLE), for a loop that no longer turns:
+ * after redis_pool_destroy, before what the writes live in. */
+void cache_port_close(struct cache_port *port);
 
 /* The order is that of the metric's label and of Cache-Status' detail. */
 enum cache_source { CACHE_NEAR, CACHE_REDIS, CACHE_LOCAL, CACHE_STALE, CACHE_MISS, CACHE_SOURCE_COUNT };
@@ -116,7 +124,7 @@ struct cache_write {
     void *arg;
     /* valid in done */
     enum status status; /* OK, PRECONDITION_FAILED, FOREIGN_VALUE, REDIS_UNAVAILABLE, REDIS_REFUSED,
-                           OUTCOME_UNKNOWN, OVERLOADED */
+                           OUTCOME_UNKNOWN, OVERLOADED, SPOOL_UNAVAILABLE */
     bool replaced;
     bool local;
     /* the store's */
@@ -124,6 +132,7 @@ struct cache_write {
     struct redis_call call;
     struct redis_command commands[2];
     struct loop_timer timer;
+    struct cache_deletion *deletion; /* while its row is being committed */
     char ttl[24], limit[24];
     struct slice redis_key;
     char redis_key_bytes[CACHE_REDIS_KEY_MAX];

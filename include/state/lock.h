@@ -5,11 +5,15 @@
  * the queue, which gives the order of arrival across daemons, and each waiter's last sign of life stand
  * beside the lock.
  *
- *   acquire   granted → told · taken: waits, or LOCK_NOT_ACQUIRED · in doubt: again with the same token once
- * no given-up connection can still bring the first one; not settled → OUTCOME_UNKNOWN a grant that its caller
- * was not told of (unsettled, or the caller is gone) is released behind his back, unless he can come back for
- * it with an idempotency key; a waiter that gives up leaves the queue the same way release   Redis away, or
- * the name has releases that Redis has not seen: into the journal
+ *     acquire   granted → told
+ *               taken → waits, or LOCK_NOT_ACQUIRED
+ *               in doubt → again with the same token, once no given-up connection can still bring the first
+ *               one; not settled → OUTCOME_UNKNOWN
+ *     release   Redis away, or the name has releases that Redis has not seen → the journal
+ *
+ * A grant that its caller was not told of (unsettled, or the caller is gone) is released behind his back,
+ * unless he can come back for it with an idempotency key; a waiter that gives up leaves the queue the same
+ * way.
  *
  * The store is shared by all threads; a port belongs to one loop. Names are bare; the prefix is added here.
  */
@@ -29,7 +33,8 @@ enum {
     LOCK_TOKEN_SIZE = LOCK_TOKEN_LEN + 1,
     LOCK_OWNER_MAX = 1024, /* bytes */
     LOCK_PREFIX_MAX = 64,
-    LOCK_KEY_MAX = 2 * LOCK_PREFIX_MAX + sizeof ":locks:grant:{:locks:}" + ID_LEN_MAX
+    LOCK_KEY_MAX =
+        LOCK_PREFIX_MAX + sizeof ":locks:grant:{" + LOCK_PREFIX_MAX + sizeof ":locks:}" + ID_LEN_MAX
 };
 
 struct lock_store;

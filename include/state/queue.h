@@ -234,6 +234,10 @@ struct queue_op {
         struct {
             struct slice daemon; /* a name without blanks, its own in this Redis */
             bool waits;          /* to be said again at least every second, or others are told instead */
+            /* Not 0: no word on whether it waits. It was told of so many ready tasks that nobody of its own
+             * wanted: the next daemon is told, unless none is ready any more or all have been. */
+            unsigned pass_on;
+            unsigned hops; /* daemons that were told of these */
         } wait;
     } in;
     int64_t deadline_us;

@@ -22,12 +22,14 @@ struct json_edit {
 };
 
 /* Appends `object` with the edits made: replaced members keep their place, new ones follow in the order of
- * `edits`. */
+ * `edits`. At most 64 edits, no two of one name. Where the object holds a name twice that is edited, it is
+ * there once afterwards, in the first one's place. */
 enum status json_object_edit(struct slice object, const struct json_edit *edits, size_t count,
                              struct buf *out);
 
 /* Appends what RFC 7396 makes of target and patch (both objects). Members of the patch that are null remove,
- * also in nested objects. A patch with a duplicate member is refused: UNPROCESSABLE. */
+ * also in nested objects. A patch with a duplicate member, in an object within objects too, is refused:
+ * UNPROCESSABLE. Of a target's duplicates that the patch names the first is merged with, the others go. */
 enum status json_merge_patch(struct slice target, struct slice patch, struct buf *out,
                              struct json_error *out_error);
 

@@ -35,8 +35,8 @@ bool slice_equal_nocase(struct slice a, struct slice b);
 /* Without leading and trailing blanks and tabs. */
 struct slice slice_trim(struct slice s);
 
-/* The next element of a comma-separated header list, trimmed; commas inside quotes do not part. `rest` is consumed.
- * False at the end. */
+/* The next element of a comma-separated header list, trimmed; commas inside quotes do not part. `rest` is
+ * consumed. False at the end. */
 bool slice_list_next(struct slice *rest, struct slice *out);
 
 #endif

@@ -1,6 +1,7 @@
 /* config_write: the table and a configuration as text, for --help, --print-config, the sample file and the
  * docs. What --print-config prints reads back as the same configuration, but for a password. */
 #include "config/config_room.h"
+#include "util/roff.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -198,5 +199,46 @@ void config_write_markdown(struct buf *out)
         buf_append_text(out, " | ");
         append_cell(out, o->doc);
         buf_append_text(out, " |\n");
+    }
+}
+
+static void append_man_facts(struct buf *out, const struct config_option *o)
+{
+    struct buf text = {0};
+    char env[CONFIG_ENV_NAME_SIZE];
+    config_env_name(o, env);
+    if (o->kind != CONFIG_STR) {
+        append_range(&text, o);
+        buf_append_text(&text, "; ");
+    }
+    buf_printf(&text, "environment %s", env);
+    buf_append_char(&text, 0);
+    if (text.failed)
+        out->failed = true;
+    else
+        roff_append(out, text.ptr);
+    buf_deinit(&text);
+}
+
+void config_write_man(struct buf *out)
+{
+    for (size_t i = 0; i < CONFIG_OPTIONS; i++) {
+        const struct config_option *o = &config_options[i];
+        struct buf value = {0};
+        append_default(&value, o);
+        buf_append_char(&value, 0);
+        if (i == 0 || strcmp(config_options[i - 1].section, o->section) != 0)
+            buf_printf(out, ".SS [%s]\n", o->section);
+        buf_printf(out, ".TP\n\\fB%s\\fR = ", o->name);
+        if (value.failed)
+            out->failed = true;
+        else
+            roff_append(out, *value.ptr ? value.ptr : "(empty)");
+        buf_append_char(out, '\n');
+        roff_append(out, o->doc);
+        buf_append_text(out, "\n.br\n(");
+        append_man_facts(out, o);
+        buf_append_text(out, ")\n");
+        buf_deinit(&value);
     }
 }

@@ -55,9 +55,21 @@ static enum status bad(struct json_error *error, const char *name, const char *w
     return STATUS_INVALID_ARGUMENT;
 }
 
+/* What is interpreted must have a text. */
+static enum status check_text(const struct json_field *field, struct json_error *error)
+{
+    struct buf scratch = {0};
+    if (field->type != JSON_STRING) return STATUS_OK;
+    enum status status = json_string_decode(field->raw, field->name, &scratch, error);
+    buf_deinit(&scratch);
+    return status;
+}
+
 static enum status check_time(const struct json_field *field, struct json_error *error)
 {
-    if (field->type != JSON_STRING || health_time(field->raw) != HEALTH_NEVER) return STATUS_OK;
+    enum status status = check_text(field, error);
+    if (status != STATUS_OK || field->type != JSON_STRING || health_time(field->raw) != HEALTH_NEVER)
+        return status;
     return bad(error, field->name, "must be an RFC 3339 time");
 }
 
@@ -80,7 +92,9 @@ static enum status check_put(struct slice id, struct slice body, struct json_err
         if (fields[i].type != JSON_ABSENT)
             status = json_int(fields[i].raw, fields[i].name, 0, count_max, &unused, error);
     }
+    if (status == STATUS_OK) status = check_text(&fields[PUT_HEALTH], error);
     if (status == STATUS_OK) status = check_health(fields[PUT_HEALTH].raw, error);
+    if (status == STATUS_OK) status = check_text(&fields[PUT_AGENT_ID], error);
     if (status == STATUS_OK && fields[PUT_AGENT_ID].type != JSON_ABSENT &&
         !health_text_is(fields[PUT_AGENT_ID].raw, id))
         status = bad(error, "agent_id", "differs from the path");
@@ -108,10 +122,11 @@ enum status health_change(enum health_op op, struct slice id, struct slice body,
     if (op == HEALTH_SUCCESS || op == HEALTH_FAILURE) status = check_report(body, out_error);
     if (op == HEALTH_PERMIT && body.len > 0) status = json_read_object(body, NULL, 0, true, out_error);
     if (status != STATUS_OK) return status;
-    *out = (struct record_change){.op = op,
-                                  .traits = op == HEALTH_READ || op == HEALTH_PERMIT ? RECORD_NEEDS_COPY : 0,
-                                  .id = id,
-                                  .body = takes_body ? body : (struct slice){"", 0}};
+    unsigned traits = op == HEALTH_READ     ? RECORD_READS | RECORD_NEEDS_COPY
+                      : op == HEALTH_PERMIT ? RECORD_NEEDS_COPY
+                                            : 0;
+    *out = (struct record_change){
+        .op = op, .traits = traits, .id = id, .body = takes_body ? body : (struct slice){"", 0}};
     return STATUS_OK;
 }
 
@@ -138,7 +153,8 @@ static int64_t open_time_ms(const struct step *s)
     return ms > 0 ? ms : 1;
 }
 
-/* Opens it until that time, or closes it. Permits are of one half-open time. */
+/* Opens it until that time, or closes it. Permits are of one half-open time and end with it; a report that is
+ * not late always ends it, so it frees its permit thereby, and a late one holds none. */
 static void move_circuit(struct step *s, int64_t open_until_ms)
 {
     s->r.open_until_ms = open_until_ms;
@@ -185,11 +201,8 @@ static enum record_verdict apply_report(struct step *s, bool failure, struct rec
     int64_t started = HEALTH_NEVER;
     if (s->change->body.len > 0) started = health_time(json_member(s->change->body, "started_at"));
     bool late = started != HEALTH_NEVER && started < s->r.changed_ms;
-    bool had_permits = s->r.permit_count > 0;
+    size_t permit_count = s->r.permit_count;
 
-    drop_ended_permits(s);
-    if (!late && s->r.permit_count > 0)
-        memmove(s->r.permits_ms, s->r.permits_ms + 1, --s->r.permit_count * sizeof *s->r.permits_ms);
     health_edit_time(&s->edits, failure ? "last_failure_at" : "last_success_at", now);
     if (failure) {
         if (s->r.failures < count_max) s->r.failures++;
@@ -201,7 +214,7 @@ static enum record_verdict apply_report(struct step *s, bool failure, struct rec
         close_circuit(s);
     }
     health_edit_number(&s->edits, "consecutive_failures", s->r.failures);
-    if (had_permits) health_edit_permits(&s->edits, s->r.permits_ms, s->r.permit_count);
+    if (s->r.permit_count != permit_count) health_edit_permits(&s->edits, NULL, 0);
     return write_out(s, s->r.value, out);
 }
 
@@ -257,8 +270,9 @@ static enum status take_unknown(struct slice value, struct slice body, struct bu
     } else {
         buf_append_char(&names, '}');
         if (!names.failed) status = json_merge_patch(value, buf_slice(&names), out, NULL);
-        while (status == STATUS_OK && out->ptr[--out->len] != '}')
-            continue;
+        while (out->len > 0 && out->ptr[out->len - 1] != '}')
+            out->len--;
+        if (out->len > 0) out->len--;
         /* There is a member before them: health. */
         buf_append_slice(out, buf_slice(&members));
         buf_append_char(out, '}');

@@ -29,8 +29,8 @@ static enum record_verdict write_copy(const struct record_rules *rules, const st
 {
     struct health_record copy;
     struct health_edits edits = {.count = 0};
-    out->conflict = true;
     if (entry->change->op == HEALTH_PERMIT || !entry->copy.ptr) return RECORD_KEEP;
+    out->conflict = true;
     if (!health_record_read(entry->copy, &copy))
         return health_refuse(out, STATUS_FOREIGN_VALUE, "the journal's copy is no JSON object");
     if (copy.open_until_ms != HEALTH_NEVER && is_too_old(rules, entry->change, now_ms)) {
@@ -49,7 +49,7 @@ static enum record_verdict write_open_until(const struct conflict *c, const stru
     struct buf value = {0};
     health_edit_time(&edits, "circuit_open_until", open_until_ms);
     health_edit_time(&edits, "circuit_changed_at", later(c->there.changed_ms, c->change->stamp_ms));
-    if (open_until_ms == c->copy.open_until_ms)
+    if (open_until_ms != HEALTH_NEVER && open_until_ms == c->copy.open_until_ms)
         health_edit_number(&edits, "opens", later(r->opens, c->copy.opens));
     if (r->permit_count > 0) health_edit_permits(&edits, NULL, 0);
     health_edit_time(&edits, "updated_at", later(r->updated_ms, c->change->stamp_ms));

@@ -43,10 +43,12 @@ static bool same_time(struct slice given, struct slice have)
     return session_time_read(given, &given_ms) && session_time_read(have, &have_ms) && given_ms == have_ms;
 }
 
+/* A PUT may carry what a GET showed, times and all: those it has no say in are not looked at. */
 static enum record_verdict check_times(const struct session_step *step, const struct session_body *body,
                                        struct record_result *out)
 {
     static const enum session_member times[] = {MEMBER_CREATED_AT, MEMBER_LAST_ACCESSED, MEMBER_UPDATED_AT};
+    if (step->change->op == SESSION_PUT) return RECORD_WRITE;
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
         const struct json_field *given = &body->member[times[i]];
         bool removes = given->type == JSON_NULL && step->change->op == SESSION_PATCH;
@@ -290,7 +292,7 @@ enum status session_change(enum session_op op, unsigned flags, struct slice id, 
                            struct json_error *out_error)
 {
     static const unsigned traits[] = {
-        [SESSION_READ] = RECORD_NEEDS_COPY,
+        [SESSION_READ] = RECORD_READS | RECORD_NEEDS_COPY,
         [SESSION_TOUCH] = RECORD_OPTIONAL | RECORD_MERGES | RECORD_NEEDS_COPY,
         [SESSION_CREATE] = 0,
         [SESSION_PUT] = RECORD_NEEDS_COPY,

@@ -47,12 +47,20 @@ enum status task_seconds(struct slice raw, const char *name, double min, double 
     return STATUS_OK;
 }
 
+bool task_id_ok(struct slice id)
+{
+    char scratch[ID_LEN_MAX];
+    struct slice same;
+    return id.len > 0 && !memchr(id.ptr, '%', id.len) && uri_id(id, scratch, &same) &&
+           !slice_equal_text(id, "dequeue") && !slice_equal_text(id, "ack");
+}
+
 static bool is_id(struct slice text, bool is_task)
 {
     char scratch[ID_LEN_MAX];
     struct slice id;
-    if (text.len == 0 || memchr(text.ptr, '%', text.len) || !uri_id(text, scratch, &id)) return false;
-    return !is_task || (!slice_equal_text(text, "dequeue") && !slice_equal_text(text, "ack"));
+    if (is_task) return task_id_ok(text);
+    return text.len > 0 && !memchr(text.ptr, '%', text.len) && uri_id(text, scratch, &id);
 }
 
 enum status task_id_append(struct slice raw, const char *name, bool is_task, struct buf *bytes,

@@ -48,13 +48,17 @@ static void show_verdict(struct buf *out, struct slice id, const struct queue_ve
     }
 }
 
-static void show_item(struct buf *out, const struct task_item *item, const struct queue_verdict *verdict,
-                      int added)
+static int status_of(const struct queue_verdict *verdict)
+{
+    return !verdict->added ? 200 : verdict->journaled ? 202 : 201;
+}
+
+static void show_item(struct buf *out, const struct task_item *item, const struct queue_verdict *verdict)
 {
     buf_append_char(out, '{');
     if (item->status == STATUS_OK) {
         show_verdict(out, item->id, verdict);
-        buf_printf(out, ",\"status\":%d}", verdict->added ? added : 200);
+        buf_printf(out, ",\"status\":%d}", status_of(verdict));
         return;
     }
     buf_append_text(out, "\"task_id\":");
@@ -68,12 +72,11 @@ static void show_item(struct buf *out, const struct task_item *item, const struc
     buf_append_char(out, '}');
 }
 
-int task_batch_show(const struct task_batch *batch, const struct queue_verdict *verdicts, bool local,
-                    struct buf *out)
+int task_batch_show(const struct task_batch *batch, const struct queue_verdict *verdicts, struct buf *out)
 {
-    int added = local ? 202 : 201, overall = batch->tasks_count ? 200 : 422;
+    int overall = batch->tasks_count ? 200 : 422;
     for (size_t i = 0; i < batch->tasks_count; i++)
-        if (verdicts[i].added) overall = added;
+        if (verdicts[i].added) overall = status_of(&verdicts[i]);
     if (!batch->is_array) {
         buf_append_char(out, '{');
         show_verdict(out, batch->items[0].id, &verdicts[0]);
@@ -84,14 +87,13 @@ int task_batch_show(const struct task_batch *batch, const struct queue_verdict *
     for (size_t i = 0; i < batch->items_count; i++) {
         if (i) buf_append_char(out, ',');
         const struct task_item *item = &batch->items[i];
-        show_item(out, item, item->status == STATUS_OK ? &verdicts[item->task] : NULL, added);
+        show_item(out, item, item->status == STATUS_OK ? &verdicts[item->task] : NULL);
     }
     buf_append_text(out, "]}");
     return overall;
 }
 
-void task_acks_show(const struct task_acks *acks, const struct queue_verdict *verdicts, bool local,
-                    struct buf *out)
+void task_acks_show(const struct task_acks *acks, const struct queue_verdict *verdicts, struct buf *out)
 {
     buf_append_text(out, "{\"results\":[");
     for (size_t i = 0; i < acks->count; i++) {
@@ -99,7 +101,7 @@ void task_acks_show(const struct task_acks *acks, const struct queue_verdict *ve
         buf_append_text(out, i ? ",{\"task_id\":" : "{\"task_id\":");
         json_append_string(out, acks->acks[i].id);
         if (status == STATUS_OK)
-            buf_printf(out, ",\"status\":%d}", local ? 202 : 204);
+            buf_printf(out, ",\"status\":%d}", verdicts[i].journaled ? 202 : 204);
         else
             buf_printf(out, ",\"status\":%d,\"code\":\"%s\"}", status_http(status), status_code(status));
     }
@@ -177,7 +179,8 @@ void task_view_show(const struct queue_view *view, struct buf *out)
     buf_append_char(out, '}');
 }
 
-void task_list_show(const struct queue_view *views, size_t count, const char *next, struct buf *out)
+void task_list_show(const struct queue_view *views, size_t count, const char *next, bool partial,
+                    struct buf *out)
 {
     buf_append_text(out, "{\"tasks\":[");
     for (size_t i = 0; i < count; i++) {
@@ -189,14 +192,15 @@ void task_list_show(const struct queue_view *views, size_t count, const char *ne
         json_append_string(out, slice_of(next));
     else
         buf_append_text(out, "null");
-    buf_append_char(out, '}');
+    buf_append_text(out, partial ? ",\"partial\":true}" : "}");
 }
 
-void task_counts_show(const struct queue_counts *counts, struct buf *out)
+void task_counts_show(const struct queue_counts *counts, bool partial, struct buf *out)
 {
     buf_append_text(out, "{\"counts\":{");
     for (int i = 0; i <= QUEUE_BAD; i++)
         buf_printf(out, "%s\"%s\":%lld", i ? "," : "", queue_state_names[i], (long long)counts->of[i]);
-    buf_printf(out, "},\"oldest_ready_s\":%lld.%03lld}", (long long)(counts->oldest_ready_ms / 1000),
+    buf_printf(out, "},\"oldest_ready_s\":%lld.%03lld", (long long)(counts->oldest_ready_ms / 1000),
                (long long)(counts->oldest_ready_ms % 1000));
+    buf_append_text(out, partial ? ",\"partial\":true}" : "}");
 }

@@ -143,6 +143,7 @@ void server_destroy(struct server **ref)
         for (struct exchange *x = s->connections; x; x = x->next)
             if (x->phase == PHASE_SUSPENDED)
                 exchange_problem(x, STATUS_OUTCOME_UNKNOWN, "the daemon is stopping", -1, NULL, 0);
+        s->ending = true; /* a turn may also find a request that is new */
         (void)on_turn(s);
         loop_hook_remove(&s->hook);
     }

@@ -124,6 +124,7 @@ struct server {
     enum http_peer adopting;
     bool run_wanted; /* something was resumed or adopted since MHD_run */
     bool draining;
+    bool ending; /* no handler is called any more: what they need is gone */
     _Atomic unsigned connection_count, exchange_count;
 
     /* The last Host that was found well-formed and allowed: clients repeat theirs. */

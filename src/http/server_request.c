@@ -232,6 +232,10 @@ static void dispatch(struct exchange *x)
     exchange_move(x, PHASE_DISPATCHED);
     s->dispatching = x;
     s->keep.tag = NULL;
+    if (s->ending) {
+        server_problem(x, STATUS_OVERLOADED, "the daemon is stopping", 1000, NULL, 0);
+        return;
+    }
     s->options.handlers[x->request.route](s->options.house, x);
 }
 

@@ -14,6 +14,7 @@ enum {
     IDLE_TICK_MS = 100,
     RACES_MAX = 16,
     DRAIN_S = 5,
+    RELOAD_EVERY_MS = 1000,
     BACKOFF_MIN_MS = 100,
     BACKOFF_MAX_MS = 2000
 };
@@ -43,6 +44,7 @@ struct cache_replay {
     int64_t spent_until_us;
     int64_t backoff_ms, blocked_until_us;
     uint64_t outcomes[REPLAY_OUTCOME_COUNT]; /* of the backlog at hand */
+    int64_t reload_due_us;
     bool active;
 };
 
@@ -91,6 +93,7 @@ static void settled(struct slot *s, enum replay_outcome outcome, bool superseded
     metrics_count(r->options.port->cell, METRIC_REPLAYS, outcome, 0, 1);
     r->outcomes[outcome]++;
     lru_settle(lru_of(s), s->entry, superseded);
+    cache_journal_settled(r->options.port, lru_entry_key(s->entry), lru_entry_meta(s->entry)->stamp_ms);
     release(s);
     pump(r);
 }
@@ -244,6 +247,15 @@ static void end_backlog(struct cache_replay *r)
         LOG_I("expired", r->outcomes[REPLAY_EXPIRED]), LOG_I("foreign", r->outcomes[REPLAY_FOREIGN]));
 }
 
+/* Deletions that are in the journal alone, the table having had no room for them. */
+static void reload(struct cache_replay *r, int64_t now)
+{
+    struct cache_port *port = r->options.port;
+    if (!cache_journal_rows(port->store) || now < r->reload_due_us || !may_start(r, now)) return;
+    r->reload_due_us = now + RELOAD_EVERY_MS * INT64_C(1000);
+    (void)cache_journal_reload(port);
+}
+
 static void on_tick(void *arg)
 {
     struct cache_replay *r = arg;
@@ -254,6 +266,7 @@ static void on_tick(void *arg)
     if (stats.pending_entries && !r->active && may_start(r, now))
         begin_backlog(r, stats.pending_entries, now);
     if (!stats.pending_entries && r->active && r->busy == 0) end_backlog(r);
+    if (!stats.pending_entries) reload(r, now);
     if (r->active) {
         if (r->spent_until_us < now - TICK_MS * INT64_C(1000))
             r->spent_until_us = now - TICK_MS * INT64_C(1000); /* what was not used is not saved up */

@@ -1,5 +1,5 @@
 /* cache_store: what is shared by reads (cache_read.c) and writes (cache_write.c). */
-#include "state/cache_store.h"
+#include "cache_private.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@ struct cache_store {
     struct cache_store_options options;
     char *prefix;             /* "phoenix:cache:" */
     _Atomic int64_t stamp_ms; /* the latest given out */
+    struct spool *spool;
+    _Atomic uint64_t journal_rows;
 };
 
 struct cache_store *cache_store_create(const struct cache_store_options *options)
@@ -31,6 +33,21 @@ void cache_store_destroy(struct cache_store **store)
     free((*store)->prefix);
     free(*store);
     *store = NULL;
+}
+
+void cache_store_set_spool(struct cache_store *store, struct spool *spool)
+{
+    store->spool = spool;
+}
+
+struct spool *cache_store_spool(struct cache_store *store)
+{
+    return store->spool;
+}
+
+_Atomic uint64_t *cache_store_journal_rows(struct cache_store *store)
+{
+    return &store->journal_rows;
 }
 
 bool cache_store_embedded(const struct cache_store *store)

@@ -2,8 +2,10 @@
  * pending, unless it is guarded: a guarded write in doubt is settled once no given-up connection is left that
  * could still bring it (the node is quiet):
  *
- *     in doubt → quiet? → read → ours: done · another's: 412 · none: send again · still in doubt at the
- * deadline: 504 */
+ *     in doubt → quiet? → read → ours: done
+ *                              → another's: 412
+ *                              → none: sent again
+ *                              → in doubt at the deadline still: 504 */
 #include "cache_private.h"
 
 #include "engine/redis/script.h"
@@ -63,10 +65,40 @@ static bool fits(struct cache_write *w)
     return w->kind == CACHE_DELETE || lru_pending_fits(cache_store_lru(w->port->store), w->key, w->value);
 }
 
+/* --- a deletion that is kept: its row in the spool, then its tombstone --- */
+
+static void on_deletion(void *arg, bool committed)
+{
+    struct cache_write *w = arg;
+    w->deletion = NULL;
+    finish(w, committed ? STATUS_OK : STATUS_SPOOL_UNAVAILABLE, false, true);
+}
+
+/* It may take effect yet, as any write may that was not acknowledged. */
+static void on_deletion_late(void *arg)
+{
+    struct cache_write *w = arg;
+    cache_journal_abandon(w->deletion);
+    on_deletion(w, false);
+}
+
+static void keep_deletion(struct cache_write *w)
+{
+    w->deletion = cache_journal_append(w->port, w->key, w->stamp_ms, on_deletion, w);
+    if (w->deletion)
+        loop_timer_start(w->port->loop, &w->timer, w->deadline_us, on_deletion_late, w);
+    else
+        finish(w, STATUS_SPOOL_UNAVAILABLE, false, true);
+}
+
 /* Redis does not have it, or may not: kept here until it has been handed back. What is too large for that is
  * answered `otherwise`, and leaves an older write or deletion that is pending where it is. */
 static void keep(struct cache_write *w, enum status otherwise)
 {
+    if (w->kind == CACHE_DELETE && cache_store_spool(w->port->store)) {
+        keep_deletion(w);
+        return;
+    }
     if (!fits(w)) {
         finish(w, otherwise, false, true);
         return;

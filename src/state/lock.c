@@ -1,9 +1,11 @@
 /* lock: one request's attempts.
  *
- *   attempt → reply → finish            told; or not, and then, if a grant or a place in the queue may be
- * left behind, ^        |                       the work lives on as a *stray*: a release that nobody waits
- * for
- *      +- timer +  waiting, or in doubt
+ *     attempt → reply → finish: told
+ *        ^        +--> waiting, or in doubt --timer--+
+ *        +-------------------------------------------+
+ *
+ * Where a grant or a place in the queue may be left behind untold, the work lives on as a *stray*: a release
+ * that nobody waits for.
  *
  * A work belongs to its port's loop; while an attempt is on the spool's thread (`flying`) only that thread
  * touches what the attempt reads. */
@@ -248,18 +250,25 @@ static void finish(struct lock_work *w, enum status status, const char *detail)
         destroy(w);
 }
 
-static void give_up(struct lock_work *w)
-{
-    if (w->doubt && w->verb != LOCK_GET)
-        finish(w, STATUS_OUTCOME_UNKNOWN, "it was sent, and Redis did not say what became of it");
-    else
-        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis is away, and locks are Redis's to decide");
-}
-
 static bool degraded(const struct lock_work *w)
 {
     struct redis_node *node = w->port->store->options.node;
     return node && !breaker_allows(redis_node_breaker(node));
+}
+
+static void not_acquired(struct lock_work *w)
+{
+    finish(w, STATUS_LOCK_NOT_ACQUIRED, "the lock is held, or others wait for it");
+}
+
+static void give_up(struct lock_work *w)
+{
+    if (w->doubt && w->verb != LOCK_GET)
+        finish(w, STATUS_OUTCOME_UNKNOWN, "it was sent, and Redis did not say what became of it");
+    else if (w->taken && !degraded(w))
+        not_acquired(w); /* a machine that stood still for the whole of the deadline */
+    else
+        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis is away, and locks are Redis's to decide");
 }
 
 static void on_timer(void *arg)
@@ -323,9 +332,10 @@ static void on_taken(struct lock_work *w, int64_t now)
 {
     const struct db_lock_answer *a = &w->answer;
     const _Atomic bool *draining = w->port->store->options.draining;
+    w->taken = true;
     w->op->retry_after_ms = a->left_ms == 0 ? 1 : a->left_ms;
     if (now >= w->wait_until_us || (draining && atomic_load_explicit(draining, memory_order_relaxed))) {
-        finish(w, STATUS_LOCK_NOT_ACQUIRED, "the lock is held, or others wait for it");
+        not_acquired(w);
         return;
     }
     int64_t ms = a->position == 0 ? HEAD_POLL_MS + (int64_t)random_below(HEAD_POLL_MS)
@@ -425,6 +435,7 @@ void lock_on_reply(struct lock_work *w)
         return;
     case LOCK_REPLY_IN_DOUBT:
         w->doubt = true;
+        w->taken = false;
         again(w, now + SETTLE_MS * INT64_C(1000));
         return;
     }
@@ -449,6 +460,13 @@ void lock_start(struct lock_port *port, struct lock_op *op)
     const struct lock_store_options *o = &port->store->options;
     op->waiters_full = op->wait_ms > 0 && port->waiters >= o->waiters_max;
     op->journaled = false;
+    op->retry_after_ms = -1;
+    if (port->stopping) {
+        op->status = STATUS_OVERLOADED;
+        op->detail = "the daemon is stopping";
+        op->done(op);
+        return;
+    }
     op->local = !port->pool;
     struct lock_work *w = op->waiters_full ? NULL : new_work(port, op);
     op->work = w;

@@ -57,6 +57,7 @@ struct lock_work {
     bool doubt;    /* one of this verb may have run unanswered */
     bool unquiet;  /* an acquire may still be brought by a connection that was given up */
     bool waits;    /* counted in port->waiters */
+    bool taken;    /* as far as was last heard, and nothing is in doubt since */
     bool may_hold; /* untold: the token may hold the lock */
     bool told;     /* the grant is the caller's */
     bool stray;    /* a release that nobody waits for */

@@ -232,6 +232,8 @@ static void ask_one(struct queue_work *w, const struct queue_store_options *opti
     case QUEUE_WAIT:
         queue_arg(w, op->in.wait.daemon);
         queue_arg(w, op->in.wait.waits ? SLICE_LITERAL("1") : SLICE_LITERAL("0"));
+        queue_arg_int(w, op->in.wait.pass_on);
+        queue_arg_int(w, op->in.wait.hops);
         break;
     default: /* QUEUE_COUNTS has no arguments */
         break;

@@ -1,12 +1,14 @@
 /* record: the store, and what the ways of a change have in common.
  *
- *     start ─ embedded ──────────────────────────────────────────────► record_local.c: record, commit ─►
- * answer └─── redis ─► record_redis.c: read → judge → write ─► answer         ▲ │    ▲ lost race      │ in
- * doubt ─► settle ─► answer │ │    └────────────────┘               │ not settled  │ └─ key unsettled, Redis
- * away ──────► record_local.c: journal, commit ─► answer */
+ *     embedded                    record_local.c: the record, commit → answer
+ *     redis                       record_redis.c: read → judge → write → answer
+ *       lost race                   judged again
+ *       in doubt                    settled by looking; not settled: journal, or OUTCOME_UNKNOWN
+ *     key unsettled, Redis away   record_local.c: the journal, commit → answer */
 #include "record_private.h"
 
 #include "util/etag.h"
+#include "util/json.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -289,6 +291,12 @@ void record_fail(struct record_work *w, enum status status, const char *detail)
     finish(w);
 }
 
+bool record_is_object(struct slice value)
+{
+    enum json_type type;
+    return json_validate(value, &type, NULL) == STATUS_OK && type == JSON_OBJECT;
+}
+
 /* --- begin and close --- */
 
 static void fill_change(struct record_store *store, struct record_change *change)
@@ -340,6 +348,7 @@ void record_port_close(struct record_port *port)
             struct record_work *w = port->open[i];
             record_fail(w, record_is(w, RECORD_READS) ? STATUS_SPOOL_UNAVAILABLE : STATUS_OUTCOME_UNKNOWN,
                         "the daemon is stopping");
+            assert(port->open[i] != w);
         }
     record_lists_close(port);
 }

@@ -1,7 +1,7 @@
 /* record_list: pages of a kind's live values.
  *
  *   redis     SCAN until about `limit` keys are found or SCANS_MAX rounds are over, then their values, a few
- *             calls in flight at a time; what is of another type, too large or gone meanwhile is left out.
+ *             calls in flight at a time; what is no JSON object, too large or gone meanwhile is left out.
  *             Cursor "r<SCAN's>".
  *   local     an index walk on the spool's thread, collected there, at most COLLECTED_MAX bytes, and told on
  *             the loop: the records (embedded), or what the journal has (circuit open; partial). Cursor
@@ -12,11 +12,19 @@
 
 #include "cache_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SCANS_MAX = 32, COUNT_MIN = 10, READERS = 32, COLLECTED_MAX = 4 << 20, PATTERN_MAX = 2 * 64 + 32 };
+enum {
+    SCANS_MAX = 32,
+    COUNT_MIN = 10,
+    READERS = 32,
+    COLLECTED_MAX = 4 << 20,
+    PREFIX_MAX = 64,
+    PATTERN_MAX = 2 * PREFIX_MAX + 32
+};
 
 struct reader {
     struct record_list_work *work;
@@ -118,7 +126,8 @@ static void on_value(struct redis_call *call)
         int64_t pttl_ms = call->replies[0].integer;
         struct slice value = call->replies[1].text;
         bool expires = pttl_ms >= 0 && pttl_ms < PTTL_MAX;
-        if (pttl_ms != -2 && value.len && value.len <= options->value_max && w->failed == STATUS_OK)
+        if (pttl_ms != -2 && value.len <= options->value_max && record_is_object(value) &&
+            w->failed == STATUS_OK)
             w->list->each(w->list, r->id, value, expires ? record_wall_ms(w->store) + pttl_ms : 0);
     } else if (call->outcome != REDIS_CALL_FOREIGN) {
         w->failed = call->outcome == REDIS_CALL_REFUSED ? STATUS_REDIS_REFUSED : STATUS_REDIS_UNAVAILABLE;
@@ -230,8 +239,9 @@ static void make_pattern(struct record_list_work *w)
 {
     const struct record_store_options *options = record_store_options(w->store);
     const char *name = options->rules[w->kind].name;
+    assert(strlen(options->prefix) <= PREFIX_MAX);
     char *at = w->pattern;
-    for (const char *p = options->prefix; *p && at < w->pattern + 2 * 64; p++) {
+    for (const char *p = options->prefix; *p; p++) {
         if (strchr("*?[]\\^", *p)) *at++ = '\\';
         *at++ = *p;
     }
@@ -399,6 +409,9 @@ void record_list_start(struct record_port *port, struct record_list *list)
 
 void record_lists_close(struct record_port *port)
 {
-    while (port->open_lists)
-        finish(port->open_lists, STATUS_SPOOL_UNAVAILABLE, "the daemon is stopping");
+    while (port->open_lists) {
+        struct record_list_work *w = port->open_lists;
+        finish(w, STATUS_SPOOL_UNAVAILABLE, "the daemon is stopping");
+        assert(port->open_lists != w);
+    }
 }

@@ -70,6 +70,8 @@ static inline bool record_is(const struct record_work *w, unsigned trait)
 /* Preconditions that are the store's to judge. */
 bool record_guarded(const struct record_work *w);
 
+/* What may be read member by member. */
+bool record_is_object(struct slice value);
 /* Applies the change to w->version: verdict and result. Any thread. */
 void record_judge(struct record_work *w);
 /* The result goes into the table as this daemon's newest. */

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { READ_TRIES = 2, SETTLE_POLL_MS = 10, SETTLE_MARGIN_MS = 50, SETTLE_SHARE = 4 };
+enum { READ_TRIES = 2, SETTLE_POLL_MS = 10, SETTLE_MARGIN_US = 50000, SETTLE_SHARE = 4 };
 
 /* A longer time to live is as good as none, and would overflow. */
 static const int64_t PTTL_MAX = INT64_MAX / 4;
@@ -68,7 +68,8 @@ static bool parse_seen(const struct redis_call *call, struct seen *out)
         return false;
     *out = (struct seen){.foreign = value.type == REDIS_TYPE_INTEGER, .pttl_ms = pttl.integer};
     if (value.type == REDIS_TYPE_STRING) out->value = value.text;
-    if (gone.type == REDIS_TYPE_STRING && gone.text.len < RECORD_GONE_TEXT_MAX) out->gone = gone.text;
+    if (gone.type == REDIS_TYPE_STRING && gone.text.ptr && gone.text.len < RECORD_GONE_TEXT_MAX)
+        out->gone = gone.text;
     return value.type == REDIS_TYPE_NIL || value.type == REDIS_TYPE_STRING ||
            value.type == REDIS_TYPE_INTEGER;
 }
@@ -273,12 +274,6 @@ static void settled(struct record_work *w)
     metrics_count(w->port->cell, METRIC_RECORD_SETTLED, 0, 0, 1);
 }
 
-static bool is_object(struct slice value)
-{
-    enum json_type type;
-    return json_validate(value, &type, NULL) == STATUS_OK && type == JSON_OBJECT;
-}
-
 /* Whether a value carries on what another one had been: they have a change in common. */
 static bool follows(struct slice value, struct slice earlier)
 {
@@ -299,9 +294,9 @@ static enum fate fate_of_deletion(const struct record_work *w, const struct seen
     struct slice id = slice_of(w->change.change_id);
     if (!seen->value.ptr)
         return seen->gone.len > id.len && memcmp(seen->gone.ptr, id.ptr, id.len) == 0 ? HAPPENED : LOST_RACE;
+    if (!w->base_version.value.ptr) return GONE; /* there was nothing to delete, and now there is */
     if (slice_equal(seen->value, w->base_version.value)) return NOT_YET;
-    return w->base && is_object(seen->value) && follows(seen->value, w->base_version.value) ? LOST_RACE
-                                                                                            : GONE;
+    return record_is_object(seen->value) && follows(seen->value, w->base_version.value) ? LOST_RACE : GONE;
 }
 
 static enum fate fate_of(const struct record_work *w, const struct seen *seen)
@@ -311,7 +306,7 @@ static enum fate fate_of(const struct record_work *w, const struct seen *seen)
     if (w->verdict == RECORD_DELETE) return fate_of_deletion(w, seen);
     if (!there) return GONE; /* with our change, or before it */
     if (was_there && slice_equal(seen->value, w->base_version.value)) return NOT_YET;
-    if (!is_object(seen->value)) return LOST_RACE; /* what the rules say to it is the answer */
+    if (!record_is_object(seen->value)) return LOST_RACE; /* what the rules say to it is the answer */
     switch (record_value_trace(seen->value, slice_of(w->change.change_id))) {
     case RECORD_TRACE_FOUND:
         return HAPPENED;
@@ -371,7 +366,7 @@ static int64_t settle_until_us(const struct record_work *w)
     int64_t until_us = w->op->deadline_us;
     if (record_guarded(w)) return until_us;
     int64_t margin_us = (until_us - w->started_us) / SETTLE_SHARE;
-    return until_us - (margin_us > SETTLE_MARGIN_MS * 1000 ? margin_us : SETTLE_MARGIN_MS * 1000);
+    return until_us - (margin_us > SETTLE_MARGIN_US ? margin_us : SETTLE_MARGIN_US);
 }
 
 static void settle(struct record_work *w)

@@ -2,6 +2,7 @@
  * listeners. What a client library would not send is in test_bad_input.c. */
 #include "../support/raw_http.h"
 #include "../support/stage.h"
+#include "http/routes.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -197,6 +198,34 @@ START_TEST(the_request_id_is_echoed_or_made)
 }
 END_TEST
 
+/* Whether the description has the path, whatever it calls the id. */
+static bool described(const char *document, const char *route)
+{
+    char start[128];
+    const char *id = strstr(route, "{id}");
+    const char *suffix = id ? id + strlen("{id}") : "";
+    FORMAT(start, "\"%.*s", (int)(id ? id - route : (long)strlen(route)), route);
+    for (const char *p = document; (p = strstr(p, start)) != NULL; p++) {
+        const char *end = p + strlen(start);
+        if (id && *end != '{') continue;
+        if (id) end += strcspn(end, "}\"") + 1;
+        if (strncmp(end, suffix, strlen(suffix)) == 0 && strncmp(end + strlen(suffix), "\": {", 4) == 0)
+            return true;
+    }
+    return false;
+}
+
+START_TEST(every_route_is_described)
+{
+    struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
+    const struct http_answer *a = http_get(s.h, "/openapi.json");
+    EXPECT_STATUS(a, 200);
+    for (unsigned i = 0; i < ROUTE_UNKNOWN; i++)
+        ck_assert_msg(described(a->body, http_route_names[i]), "%s is not described", http_route_names[i]);
+    stage_close(&s);
+}
+END_TEST
+
 static void expect_operations(struct http_client *h)
 {
     char value[64];
@@ -321,6 +350,7 @@ int main(void)
     tcase_add_test(tc, foreign_hosts_and_origins_are_403);
     tcase_add_test(tc, the_token_is_asked_for_and_reloaded_on_sighup);
     tcase_add_test(tc, the_request_id_is_echoed_or_made);
+    tcase_add_test(tc, every_route_is_described);
     tcase_add_test(tc, both_listeners_and_the_socket_serve_operations);
     tcase_add_test(tc, requests_are_counted_by_route_and_status);
     tcase_add_test(tc, pipelined_requests_are_answered_in_order);

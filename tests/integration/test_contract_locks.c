@@ -33,7 +33,7 @@ static long long number_of(const struct http_answer *a, const char *name)
     char value[64];
     MEMBER(value, a->body, name);
     ck_assert_msg(value[0] != 0, "no %s in %s", name, a->body);
-    return atoll(value);
+    return strtoll(value, NULL, 10);
 }
 
 /* A request on a connection of its own, that waits for the lock; written, not yet answered. */
@@ -91,7 +91,7 @@ START_TEST(one_that_is_held_is_409_with_what_is_left)
     expect_problem(s.h, a, 409, "lock_not_acquired");
     long long left = number_of(a, "retry_after_ms");
     ck_assert(left > 20000 && left <= 30000);
-    ck_assert_int_eq(atoll(http_header(s.h, "Retry-After")), (left + 999) / 1000);
+    ck_assert_int_eq(strtoll(http_header(s.h, "Retry-After"), NULL, 10), (left + 999) / 1000);
     ck_assert_uint_gt(strlen(MEMBER(value, http_get(s.h, "/locks/l")->body, "owner")), 0);
     stage_close(&s);
 }

@@ -1,5 +1,6 @@
 /* Sessions in Redis (DESIGN §5.1, API.md §3 and §5): the form of the values, what other programs write there,
  * and what each operation does while Redis is away. */
+#include "../support/load.h"
 #include "../support/stage.h"
 
 #include <stdlib.h>
@@ -129,6 +130,55 @@ START_TEST(what_is_no_session_is_told_and_left_as_it_is)
 }
 END_TEST
 
+/* --- many --- */
+
+enum { MANY = 100000, BLOCKED_US = 100 * 1000 };
+
+static const char fill[] =
+    "for i = 0, 99999 do redis.call('SET', 'phoenix:session:s' .. i, "
+    "'{\"correlation_id\":\"s' .. i .. '\",\"state\":\"Active\"}', 'PX', 600000) end return 1";
+
+static void ask(struct load_thread *t)
+{
+    const struct http_answer *a = http_get(t->http, "/session/s1?touch=false");
+    if (a->status != 200) load_fail(t, "GET: %d %s", a->status, a->body);
+    latencies_add(t->arg, a->took_us);
+    poll_pause();
+}
+
+START_TEST(a_hundred_thousand_are_listed_in_pages_that_block_nobody)
+{
+    static unsigned char seen[MANY];
+    char path[512] = "/session?limit=1000";
+    char cursor[300] = "";
+    unsigned all = 0;
+    s = stage_open(BACKEND_REDIS, NULL);
+    ck_assert_int_eq(resp_integer(s.r, "EVAL", fill, "0"), 1);
+    struct latencies *others = latencies_create();
+    struct load *l = load_start(4, daemon_port(s.d), ask, others);
+    while (strcmp(cursor, "null") != 0) {
+        const struct http_answer *a = http_get(s.h, path);
+        EXPECT_STATUS(a, 200);
+        for (const char *p = a->body; (p = strstr(p, "\"correlation_id\":\"s")) != NULL; p++) {
+            long n = strtol(p + strlen("\"correlation_id\":\"s"), NULL, 10);
+            ck_assert(n >= 0 && n < MANY);
+            all += !seen[n];
+            seen[n] = 1;
+        }
+        char *end = strrchr(a->body, ',');
+        ck_assert_ptr_nonnull(end);
+        *end = '{'; /* what follows the sessions, as an object */
+        FORMAT(path, "/session?limit=1000&cursor=%s", MEMBER(cursor, end, "cursor"));
+    }
+    load_stop(&l);
+    ck_assert_uint_eq(all, MANY);
+    ck_assert_uint_gt(latencies_count(others), 100);
+    ck_assert_int_lt(latencies_quantile(others, 0.99), test_ms(BLOCKED_US));
+    latencies_destroy(&others);
+    stage_close(&s);
+}
+END_TEST
+
 /* --- while Redis is away --- */
 
 static bool degraded(void)
@@ -232,6 +282,7 @@ int main(void)
     tcase_add_test(tc, a_foreign_value_is_read_and_what_is_not_ours_is_kept);
     tcase_add_test(tc, a_value_without_expiry_keeps_none);
     tcase_add_test(tc, what_is_no_session_is_told_and_left_as_it_is);
+    tcase_add_test(tc, a_hundred_thousand_are_listed_in_pages_that_block_nobody);
     tc = test_case(suite, "degraded", 60);
     tcase_add_test(tc, reads_answer_from_the_copy_and_never_say_a_false_404);
     tcase_add_test(tc, writes_are_journaled_and_answered_as_usual);

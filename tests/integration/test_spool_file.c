@@ -1,21 +1,25 @@
 /* The spool's file as an operator meets it: what embedded mode keeps over a restart and a kill, one daemon to
  * a file, and files that belong to something else. */
+#include "../support/load.h"
 #include "../support/stage.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* A daemon whose file outlives it. */
 struct place {
     char path[TEST_PATH_MAX];
     char spool[TEST_PATH_MAX + 32];
+    const char *drain; /* its timeout */
     const char *env[3];
 };
 
 static struct place place_make(void)
 {
-    struct place p;
+    struct place p = {.drain = "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200"};
     scratch_path(p.path, "kept.db");
     FORMAT(p.spool, "PHOENIX_SPOOL_PATH=%s", p.path);
     return p;
@@ -24,7 +28,7 @@ static struct place place_make(void)
 static struct daemon_options options_at(struct place *p, const char *redis_url)
 {
     p->env[0] = p->spool;
-    p->env[1] = "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=200";
+    p->env[1] = p->drain;
     p->env[2] = NULL;
     return (struct daemon_options){.redis_url = redis_url, .env = p->env};
 }
@@ -119,6 +123,93 @@ START_TEST(every_acknowledged_change_survives_a_kill)
 }
 END_TEST
 
+enum { WRITERS = 8 };
+static _Atomic unsigned acknowledged[WRITERS];
+static atomic_bool ending;
+
+static const char *own_session(char out[64], unsigned index)
+{
+    return format(out, 64, "/session/s%u", index);
+}
+
+/* Each thread counts in a session of its own. */
+static void count_on(struct load_thread *t)
+{
+    char path[64];
+    char body[64];
+    unsigned next = atomic_load(&acknowledged[t->index]) + 1;
+    FORMAT(body, "{\"data\":%u}", next);
+    bool late = atomic_load(&ending);
+    const struct http_answer *a = http_send(t->http, "PUT", own_session(path, t->index), body);
+    if (a->status == 200 || a->status == 201)
+        atomic_store(&acknowledged[t->index], next);
+    else if (!(late || atomic_load(&ending)) || (a->status != 0 && a->status != 503 && a->status != 504))
+        load_fail(t, "PUT: %d %s %s", a->status, a->error, a->body);
+    else
+        poll_pause();
+}
+
+static const struct {
+    int signum, status;
+    const char *drain;
+} ends[] = {
+    {SIGTERM, 0, "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=1000"},
+    {SIGTERM, 0, "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=0"}, /* with requests in flight */
+    {SIGKILL, 128 + SIGKILL, "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=0"},
+};
+
+static void create_own_sessions(const struct daemon *d)
+{
+    char body[64];
+    struct http_client *h = daemon_client(d);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        FORMAT(body, "{\"correlation_id\":\"s%u\",\"data\":0}", i);
+        EXPECT_STATUS(http_send(h, "POST", "/session", body), 201);
+    }
+    http_close(&h);
+}
+
+static void expect_acknowledged(const struct daemon *d)
+{
+    char path[64];
+    char value[64];
+    struct http_client *h = daemon_client(d);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        unsigned acked = atomic_load(&acknowledged[i]);
+        const struct http_answer *a = http_get(h, own_session(path, i));
+        EXPECT_STATUS(a, 200);
+        unsigned long there = strtoul(MEMBER(value, a->body, "data"), NULL, 10);
+        /* One more was perhaps on its way when the end came. */
+        ck_assert_msg(there == acked || there == acked + 1, "%lu, acknowledged %u", there, acked);
+    }
+    http_close(&h);
+}
+
+/* Embedded, and with a Redis that is not there: what is acknowledged is in the file. */
+START_TEST(what_was_acknowledged_under_load_is_there_after_any_end)
+{
+    size_t end = (size_t)_i / 2;
+    struct redis_server *redis = _i % 2 ? redis_server_prepare(NULL) : NULL;
+    const char *url = redis ? redis_server_url(redis) : NULL;
+    struct place p = place_make();
+    p.drain = ends[end].drain;
+    struct daemon *d = start_at(&p, url);
+    create_own_sessions(d);
+    atomic_store(&ending, false);
+    struct load *l = load_start(WRITERS, daemon_port(d), count_on, NULL);
+    WAIT_FOR(load_failed(l) || load_calls(l) > 500, 20000);
+    atomic_store(&ending, true);
+    daemon_signal(d, ends[end].signum);
+    ck_assert_int_eq(daemon_wait(d, 15000), ends[end].status);
+    load_stop(&l);
+    daemon_release(&d);
+    d = start_at(&p, url);
+    expect_acknowledged(d);
+    daemon_stop(&d);
+    redis_server_stop(&redis);
+}
+END_TEST
+
 START_TEST(a_file_serves_one_daemon)
 {
     struct place p = place_make();
@@ -188,6 +279,20 @@ START_TEST(what_cannot_be_opened_is_named)
 }
 END_TEST
 
+START_TEST(a_relative_path_is_below_the_state_directory)
+{
+    char dir[TEST_PATH_MAX];
+    char list[TEST_PATH_MAX + 64];
+    char path[TEST_PATH_MAX + 32];
+    const char *env[] = {FORMAT(list, "STATE_DIRECTORY=%s:/nowhere", scratch_path(dir, "state")),
+                         "PHOENIX_SPOOL_PATH=own.db", NULL};
+    ck_assert_int_eq(mkdir(dir, 0700), 0);
+    struct daemon *d = daemon_start(&(struct daemon_options){.env = env});
+    ck_assert_int_eq(access(FORMAT(path, "%s/own.db", dir), R_OK), 0);
+    daemon_stop(&d);
+}
+END_TEST
+
 START_TEST(status_shows_the_spool)
 {
     static const char *const members[] = {"\"spool\":{",     "\"health\":\"good\"", "\"entries\":0",
@@ -207,10 +312,13 @@ int main(void)
     TCase *tc = test_case(suite, "file", 60);
     tcase_add_test(tc, embedded_state_survives_a_restart_and_a_kill);
     tcase_add_test(tc, every_acknowledged_change_survives_a_kill);
+    tcase_add_loop_test(tc, what_was_acknowledged_under_load_is_there_after_any_end, 0,
+                        2 * sizeof ends / sizeof ends[0]);
     tcase_add_test(tc, a_file_serves_one_daemon);
     tcase_add_test(tc, a_file_with_embedded_records_does_not_serve_a_redis);
     tcase_add_test(tc, a_journal_is_known_from_the_start_and_stays_with_its_redis);
     tcase_add_test(tc, what_cannot_be_opened_is_named);
+    tcase_add_test(tc, a_relative_path_is_below_the_state_directory);
     tcase_add_loop_test(tc, status_shows_the_spool, 0, BACKEND_COUNT);
     return test_run(suite);
 }

@@ -28,6 +28,15 @@ static void count_state_release(void *state)
     h->state_releases++;
 }
 
+static void count_sent(void *arg, bool sent)
+{
+    struct house *h = arg;
+    if (sent)
+        h->sent++;
+    else
+        h->unsent++;
+}
+
 static void reply_text(struct exchange *x, struct slice text)
 {
     struct http_body body = {.bytes = text};
@@ -69,6 +78,13 @@ static void on_cache_key(void *house, struct exchange *x)
     } else if (slice_equal_text(r->id, "hello")) {
         reply_held(h, x, (struct slice)SLICE_LITERAL("hello"));
     } else if (slice_equal_text(r->id, "big")) {
+        reply_held(h, x, (struct slice){h->big, HOUSE_BIG});
+    } else if (slice_equal_text(r->id, "owed")) {
+        struct http_body body = {
+            .bytes = {h->big, HOUSE_BIG}, .release = count_body_release, .arg = h, .owed = true};
+        exchange_reply(x, 200, "application/json", &body, NULL, 0);
+    } else if (slice_equal_text(r->id, "watched")) {
+        exchange_on_sent(x, count_sent, h);
         reply_held(h, x, (struct slice){h->big, HOUSE_BIG});
     } else if (slice_equal_text(r->id, "kept")) {
         reply_kept(h, x);

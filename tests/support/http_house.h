@@ -4,6 +4,8 @@
  *   POST /cache             200, the body
  *   GET  /cache/hello       200 "hello", a referenced body
  *   GET  /cache/big         200, HOUSE_BIG bytes, referenced
+ *   GET  /cache/owed        the same, owed
+ *   GET  /cache/watched     the same, and counts whether it left whole
  *   GET  /cache/kept        200 with the count of answers built so far, kept for a minute
  *   GET  /cache/park        nothing, until house_answer_parked
  *   GET  /cache/problem     409 foreign_value, retry after 1500 ms
@@ -44,7 +46,7 @@ struct house {
     unsigned kept_built;
     char *big;
     /* any thread */
-    _Atomic unsigned dispatched, parked_now, body_releases, state_releases;
+    _Atomic unsigned dispatched, parked_now, body_releases, state_releases, sent, unsent;
 };
 
 void house_start(struct house *h, const struct house_options *options);

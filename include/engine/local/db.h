@@ -82,12 +82,15 @@ struct db_entry {
 };
 
 enum db_result db_journal_append(struct db *db, const struct db_entry *entry, int64_t *out_seq);
-/* Replaces body, copy, stamp and expiry of an entry: touches are merged this way. DB_ABSENT: none of that
- * number. */
+/* Replaces change id, body, copy, stamp and expiry of an entry: touches are merged this way. DB_ABSENT: none
+ * of that number. */
 enum db_result db_journal_replace(struct db *db, int64_t seq, const struct db_entry *entry);
 /* What is set aside is none of these: its copy is nothing that Redis will ever hold. */
 enum db_result db_journal_newest(struct db *db, unsigned kind, struct slice id, struct db_entry *out);
 enum db_result db_journal_oldest(struct db *db, unsigned kind, struct slice id, struct db_entry *out);
+/* The oldest behind this seq that is not set aside. */
+enum db_result db_journal_next(struct db *db, unsigned kind, struct slice id, int64_t after_seq,
+                               struct db_entry *out);
 enum db_result db_journal_remove(struct db *db, int64_t seq); /* DB_ABSENT: none of that number */
 /* Redis will never take it (another type under its key): kept for a person to look at, no longer handed back.
  */

@@ -40,8 +40,9 @@ static const char SCHEMA[] =
     "CREATE INDEX lock_waiters_seen ON lock_waiters (seen_ms);";
 
 /* Another identity must not be given what one of these tables holds. */
-static const char HOLDS_ANYTHING[] = "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM records)"
-                                     " OR EXISTS (SELECT 1 FROM tasks) OR EXISTS (SELECT 1 FROM task_notes)";
+static const char HOLDS_ANYTHING[] =
+    "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM records) OR EXISTS (SELECT 1 FROM locks)"
+    " OR EXISTS (SELECT 1 FROM tasks) OR EXISTS (SELECT 1 FROM task_notes)";
 
 /* --- failures --- */
 
@@ -412,8 +413,12 @@ static bool prepare(const struct failure *f, struct db *db)
     return true;
 }
 
+/* What was set aside is tried once more with each start: whoever mended the key restarts the daemon. No harm
+ * where that cannot be written now. */
 static bool load_counts(const struct failure *f, struct db *db)
 {
+    (void)sqlite3_exec(db->sqlite, "UPDATE journal SET aside = NULL WHERE aside IS NOT NULL", NULL, NULL,
+                       NULL);
     int code = read_number(db, "SELECT max(seq) FROM journal", &db->last_seq);
     if (code == SQLITE_OK)
         code = read_number(db, "SELECT count(*) FROM journal WHERE aside IS NULL", &db->counts.waiting);

@@ -67,6 +67,7 @@ enum db_result db_journal_replace(struct db *db, int64_t seq, const struct db_en
     db_bind_int(s, 3, entry->expires_ms);
     db_bind_slice(s, 4, entry->body);
     db_bind_optional(s, 5, entry->copy);
+    db_bind_slice(s, 6, entry->change_id);
     return db_write(db, s);
 }
 
@@ -89,6 +90,18 @@ enum db_result db_journal_newest(struct db *db, unsigned kind, struct slice id, 
 enum db_result db_journal_oldest(struct db *db, unsigned kind, struct slice id, struct db_entry *out)
 {
     return read_one(db, DB_STATEMENT_JOURNAL_OLDEST, kind, id, out);
+}
+
+enum db_result db_journal_next(struct db *db, unsigned kind, struct slice id, int64_t after_seq,
+                               struct db_entry *out)
+{
+    sqlite3_stmt *s = db_use(db, DB_STATEMENT_JOURNAL_AFTER);
+    db_bind_int(s, 1, kind);
+    db_bind_slice(s, 2, id);
+    db_bind_int(s, 3, after_seq);
+    enum db_result result = db_step(db, s);
+    if (result == DB_OK) read_entry(s, out);
+    return result;
 }
 
 enum db_result db_journal_remove(struct db *db, int64_t seq)

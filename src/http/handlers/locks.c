@@ -115,8 +115,7 @@ static void on_done(struct lock_op *op)
     if (status_http(op->status) == 503) retry_after_ms = RETRY_AFTER_MS;
     if (op->status == STATUS_LOCK_NOT_ACQUIRED) retry_after_ms = op->retry_after_ms;
     if (op->waiters_full) metrics_count(r->house->cell, METRIC_BOUND_HIT, HTTP_BOUND_WAITERS, 0, 1);
-    const struct http_field backend = {"Phoenix-Backend", backend_of(op)};
-    exchange_problem(r->x, op->status, op->detail, retry_after_ms, &backend, 1);
+    exchange_problem(r->x, op->status, op->detail, retry_after_ms, NULL, 0);
 }
 
 /* Takes over what `op` says; its slices must live until this returns. */

@@ -127,7 +127,7 @@ START_TEST(of_an_array_the_bad_items_are_refused_and_the_others_go_in)
     ck_assert_uint_eq(batch.tasks_count, 2);
     ck_assert_str_eq(plain(batch.tasks[1].id), "c");
     struct queue_verdict verdicts[2] = {{.added = true}, {.state = QUEUE_DEAD}};
-    ck_assert_int_eq(task_batch_show(&batch, verdicts, false, &out), 201);
+    ck_assert_int_eq(task_batch_show(&batch, verdicts, &out), 201);
     const char *shown = text_of(&out);
     static const char BEGIN[] =
         "{\"results\":[{\"task_id\":\"a\",\"status\":201},{\"task_id\":\"b\",\"status\":400,"
@@ -135,10 +135,12 @@ START_TEST(of_an_array_the_bad_items_are_refused_and_the_others_go_in)
     ck_assert_msg(strncmp(shown, BEGIN, sizeof BEGIN - 1) == 0, "%s", shown);
     ck_assert_ptr_nonnull(strstr(shown, "{\"task_id\":null,\"status\":422,\"code\":\"unprocessable\""));
     ck_assert_ptr_nonnull(strstr(shown, "{\"task_id\":\"c\",\"state\":\"dead\",\"status\":200}]}"));
-    ck_assert_int_eq(task_batch_show(&batch, verdicts, true, &out), 202);
+    for (size_t i = 0; i < sizeof verdicts / sizeof verdicts[0]; i++)
+        verdicts[i].journaled = true;
+    ck_assert_int_eq(task_batch_show(&batch, verdicts, &out), 202);
     ck_assert_ptr_nonnull(strstr(text_of(&out), "{\"task_id\":\"a\",\"status\":202}"));
     verdicts[0].added = false;
-    ck_assert_int_eq(task_batch_show(&batch, verdicts, false, &out), 200);
+    ck_assert_int_eq(task_batch_show(&batch, verdicts, &out), 200);
     buf_deinit(&out);
     task_batch_deinit(&batch);
 }
@@ -150,7 +152,7 @@ START_TEST(an_array_of_refusals_is_422)
     struct buf out = {0};
     ck_assert_int_eq(task_batch_read(slice_of("[1,{}]"), &OPTIONS, NOW_MS, &batch, &error), STATUS_OK);
     ck_assert_uint_eq(batch.tasks_count, 0);
-    ck_assert_int_eq(task_batch_show(&batch, NULL, false, &out), 422);
+    ck_assert_int_eq(task_batch_show(&batch, NULL, &out), 422);
     buf_deinit(&out);
     task_batch_deinit(&batch);
 }
@@ -188,10 +190,10 @@ START_TEST(a_single_answer_tells_the_state_of_a_known_id)
     ck_assert_int_eq(
         task_batch_read(slice_of("{\"task_id\":\"a\",\"payload\":1}"), &OPTIONS, NOW_MS, &batch, &error),
         STATUS_OK);
-    ck_assert_int_eq(task_batch_show(&batch, &verdict, false, &out), 201);
+    ck_assert_int_eq(task_batch_show(&batch, &verdict, &out), 201);
     ck_assert_str_eq(text_of(&out), "{\"task_id\":\"a\"}");
     verdict = (struct queue_verdict){.state = QUEUE_ACKED};
-    ck_assert_int_eq(task_batch_show(&batch, &verdict, true, &out), 200);
+    ck_assert_int_eq(task_batch_show(&batch, &verdict, &out), 200);
     ck_assert_str_eq(text_of(&out), "{\"task_id\":\"a\",\"state\":\"acked\"}");
     task_batch_deinit(&batch);
 }
@@ -369,7 +371,7 @@ START_TEST(batches_of_acks_are_read_and_answered)
         struct buf out = {0};
         struct queue_verdict verdicts[2] = {{.status = STATUS_OK}, {.status = STATUS_STALE_RECEIPT}};
         ck_assert_str_eq(plain(acks.acks[1].receipt), "r.2");
-        task_acks_show(&acks, verdicts, false, &out);
+        task_acks_show(&acks, verdicts, &out);
         ck_assert_str_eq(text_of(&out), ACKS[_i].says);
     } else {
         ck_assert_msg(strstr(error.detail, ACKS[_i].says) != NULL, "%s: %s", ACKS[_i].body, error.detail);
@@ -411,7 +413,7 @@ START_TEST(a_list_shows_states_histories_and_bad_items)
          .history =
              SLICE_LITERAL("n 1767323045678 r.x.1.1 \"no \\u0020\"\ne 1767323045679 - \"lease ended\"\n")},
         {.state = QUEUE_BAD, .body = SLICE_LITERAL("\x80"), .reason = SLICE_LITERAL("why"), .at_ms = NOW_MS}};
-    task_list_show(views, 2, "1.ab", &out);
+    task_list_show(views, 2, "1.ab", false, &out);
     ck_assert_str_eq(
         text_of(&out),
         "{\"tasks\":[{\"task_id\":\"a\",\"payload\":1,\"state\":\"dead\",\"attempt\":2,\"max_attempts\":2,"
@@ -423,7 +425,7 @@ START_TEST(a_list_shows_states_histories_and_bad_items)
         "\"\xef\xbf\xbd\"}],"
         "\"cursor\":\"1.ab\"}");
     struct queue_counts counts = {.of = {1, 2, 3, 4, 5}, .oldest_ready_ms = 12034};
-    task_counts_show(&counts, &out);
+    task_counts_show(&counts, false, &out);
     ck_assert_str_eq(text_of(&out),
                      "{\"counts\":{\"ready\":1,\"delayed\":2,\"leased\":3,\"dead\":4,\"bad\":5},"
                      "\"oldest_ready_s\":12.034}");

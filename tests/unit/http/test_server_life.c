@@ -61,6 +61,42 @@ START_TEST(a_connection_serves_many_requests_on_both_listeners)
 }
 END_TEST
 
+START_TEST(whether_an_answer_left_whole_is_told_once)
+{
+    struct raw_http c = raw_http_unix(house.unix_path); /* TCP's buffers could take all of it */
+    expect(&c, GET("/cache/watched"), 200, NULL);
+    expect(&c, GET("/cache/hello"), 200, "hello");
+    ck_assert_uint_eq(house.sent, 1);
+    ck_assert(raw_http_send(&c, GET("/cache/watched")));
+    ck_assert(raw_http_readable(&c, RAW_HTTP_LIMIT_MS));
+    raw_http_close(&c);
+    HOUSE_WAIT(house.unsent == 1);
+    ck_assert_uint_eq(house.sent, 1);
+}
+END_TEST
+
+static bool parked_is_gone;
+
+static void look_at_parked(struct house *h)
+{
+    parked_is_gone = exchange_gone(h->parked[0]);
+}
+
+START_TEST(a_client_that_closed_while_its_request_waits_is_seen_to_be_gone)
+{
+    struct raw_http c[2] = {raw_http_tcp(house.port), raw_http_unix(house.unix_path)};
+    for (int i = 0; i < 2; i++) {
+        ck_assert(raw_http_send(&c[i], GET("/cache/park")));
+        HOUSE_WAIT(house.parked_now == 1);
+        house_call(&house, look_at_parked);
+        ck_assert(!parked_is_gone);
+        raw_http_close(&c[i]);
+        HOUSE_WAIT((house_call(&house, look_at_parked), parked_is_gone));
+        house_answer_parked(&house);
+    }
+}
+END_TEST
+
 START_TEST(pipelined_requests_are_answered_in_order)
 {
     struct raw_http c = raw_http_tcp(house.port);
@@ -256,8 +292,9 @@ START_TEST(answers_over_the_bytes_in_flight_are_503)
     ck_assert_ptr_nonnull(strstr(r.body, "\"code\":\"overloaded\""));
     raw_response_free(&r);
     ck_assert_uint_eq(house_metric(&house, METRIC_BOUND_HIT, HTTP_BOUND_INFLIGHT_BYTES, 0), 1);
+    expect(&c, GET("/cache/owed"), 200, NULL); /* what tells of a change is not refused */
     expect_next(&slow, 200, NULL);
-    HOUSE_WAIT(house.body_releases == 2);
+    HOUSE_WAIT(house.body_releases == 3);
     expect(&c, GET("/cache/big"), 200, NULL);
     raw_http_close(&slow);
     raw_http_close(&c);
@@ -448,6 +485,8 @@ static TCase *plain_case(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_connection_serves_many_requests_on_both_listeners);
     tcase_add_test(t, pipelined_requests_are_answered_in_order);
+    tcase_add_test(t, whether_an_answer_left_whole_is_told_once);
+    tcase_add_test(t, a_client_that_closed_while_its_request_waits_is_seen_to_be_gone);
     tcase_add_test(t, bodies_arrive_whole_by_length_and_by_chunks);
     tcase_add_test(t, a_body_announced_over_the_limit_is_answered_413_at_once);
     tcase_add_test(t, chunks_over_the_limit_are_read_to_their_end_and_answered_413);

@@ -8,7 +8,7 @@
 struct loop_fixture {
     struct loop *loop;
     struct clock clock;
-    int64_t ahead_us; /* of the machine's clock; the loop's thread alone moves it */
+    _Atomic int64_t ahead_us; /* of the machine's clock */
     struct loop_timer turn;
 };
 

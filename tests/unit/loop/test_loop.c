@@ -221,6 +221,19 @@ START_TEST(so_do_those_that_such_a_post_makes)
 }
 END_TEST
 
+START_TEST(a_flush_runs_them_and_the_loop_goes_on)
+{
+    struct loop *loop = f.loop;
+    ck_assert(loop_post(loop, on_post_chain, &loop));
+    loop_flush(loop);
+    ck_assert_uint_eq(posted, 3);
+    loop_flush(loop);
+    ck_assert_uint_eq(posted, 3);
+    ck_assert(loop_post(loop, on_last_post, NULL));
+    RUN_UNTIL(&f, posted == 4);
+}
+END_TEST
+
 /* --- hooks --- */
 
 static struct hooks {
@@ -516,6 +529,7 @@ int main(void)
     tcase_add_test(c, the_stamp_moves_while_the_loop_turns);
     tcase_add_test(c, posts_that_no_turn_took_run_when_the_loop_is_destroyed);
     tcase_add_test(c, so_do_those_that_such_a_post_makes);
+    tcase_add_test(c, a_flush_runs_them_and_the_loop_goes_on);
     tcase_add_test(c, hooks_run_again_until_none_has_worked);
     tcase_add_test(c, a_hook_that_always_works_does_not_starve_timers);
     tcase_add_test(c, a_removed_hook_runs_no_more_and_its_place_is_free);

@@ -14,11 +14,15 @@ static const char *const others[] = {"a", "b"};
 
 static struct metrics_labels labels(void)
 {
-    static const char *const names[] = {"",     "route",  "status",  "bound",  "source", "backend",
-                                        "exit", "replay", "breaker", "result", "outcome"};
+    static const char *const names[LABEL_COUNT] = {
+        [LABEL_NONE] = "",         [LABEL_ROUTE] = "route",     [LABEL_STATUS] = "status",
+        [LABEL_BOUND] = "bound",   [LABEL_SOURCE] = "source",   [LABEL_BACKEND] = "backend",
+        [LABEL_EXIT] = "exit",     [LABEL_REPLAY] = "replay",   [LABEL_BREAKER] = "breaker",
+        [LABEL_RESULT] = "result", [LABEL_OUTCOME] = "outcome",
+    };
     struct metrics_labels l;
     for (size_t i = 0; i < LABEL_COUNT; i++) {
-        l.name[i] = names[i];
+        l.name[i] = names[i] ? names[i] : "other";
         l.values[i] = others;
         l.count[i] = 2;
     }

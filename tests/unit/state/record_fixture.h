@@ -88,8 +88,10 @@ static inline enum record_verdict counter_apply(const struct record_rules *rules
     memcpy(text, change->body.ptr, change->body.len);
     int64_t body = strtoll(text, NULL, 10);
     write_counter(change, value, change->op == OP_SET ? body : n + (body ? body : 1), touched, out);
-    while (slice_equal_text(change->body, "9999") && out->value.len < 10001)
-        buf_append_char(&out->value, ' '); /* over value_max */
+    /* 9999: over value_max; 8888: large */
+    size_t size = body == 9999 ? 10001 : body == 8888 ? 9000 : 0;
+    while (out->value.len < size)
+        buf_append_char(&out->value, ' ');
     return RECORD_WRITE;
 }
 
@@ -268,7 +270,8 @@ static inline const char *direct_n(struct record_fixture *f, const char *id)
     static char text[32];
     char key[300];
     const char *value = resp_text(f->s.direct, "GET", FORMAT(key, "phoenix:session:%s", id), NULL);
-    return value[0] ? FORMAT(text, "%lld", (long long)member_int(slice_of(value), "n")) : "none";
+    if (!is_counter(slice_of(value))) return value[0] ? "foreign" : "none";
+    return FORMAT(text, "%lld", (long long)member_int(slice_of(value), "n"));
 }
 
 static inline const char *direct_tombstone(struct record_fixture *f, const char *id)

@@ -1,5 +1,6 @@
 /* test_lock: what holds on either engine. */
 #include "lock_fixture.h"
+#include "state/lock_private.h"
 
 static struct lock_fixture f;
 static struct lock_try a, b, c, d;
@@ -174,6 +175,18 @@ START_TEST(a_waiter_that_times_out_is_told_and_leaves_the_queue)
 }
 END_TEST
 
+START_TEST(one_that_sleeps_through_its_deadline_is_told_what_was_last_heard)
+{
+    lock_fixture_open(&f, _i);
+    ck_assert_str_eq(acquire_now(&f, 0, &a, "a", LONG_MS), "ok");
+    wait_begin(&f, 1, &b, "b", LONG_MS);
+    RUN_UNTIL(&f.on, b.op.retry_after_ms > 0 && !b.op.work->flying);
+    f.on.ahead_us += test_ms(60000) * 1000;
+    ck_assert_str_eq(lock_end(&f, &b), "lock_not_acquired");
+    lock_fixture_close(&f);
+}
+END_TEST
+
 START_TEST(a_grant_whose_caller_is_gone_is_released)
 {
     lock_fixture_open(&f, _i);
@@ -262,6 +275,7 @@ int main(void)
                         a_waiter_whose_daemon_is_dead_is_skipped_after_two_seconds_and_not_overtaken_before,
                         0, BACKENDS);
     tcase_add_loop_test(both, a_waiter_that_times_out_is_told_and_leaves_the_queue, 0, BACKENDS);
+    tcase_add_loop_test(both, one_that_sleeps_through_its_deadline_is_told_what_was_last_heard, 0, BACKENDS);
     tcase_add_loop_test(both, a_grant_whose_caller_is_gone_is_released, 0, BACKENDS);
     tcase_add_loop_test(both, with_an_idempotency_key_it_stays_for_him_to_come_back, 0, BACKENDS);
     tcase_add_loop_test(both, an_abandoned_grant_is_released, 0, BACKENDS);

@@ -7,8 +7,11 @@ static atomic_uint step;
 
 enum { LONG_MS = 10000 };
 
-#define LOCK_KEY   "phoenix:locks:l"
-#define PART(name) "phoenix:locks:" name ":{phoenix:locks:l}"
+#define LOCK_KEY "phoenix:locks:l"
+#define GRANT    "phoenix:locks:grant:{phoenix:locks:l}"
+#define COUNTER  "phoenix:locks:fence:{phoenix:locks:l}"
+#define QUEUE    "phoenix:locks:queue:{phoenix:locks:l}"
+#define SEEN     "phoenix:locks:seen:{phoenix:locks:l}"
 
 static void open_redis(void)
 {
@@ -38,7 +41,7 @@ START_TEST(no_key_stays_for_ever)
 {
     ck_assert_str_eq(acquire_now(&f, 0, &a, "a", LONG_MS), "ok");
     wait_begin(&f, 1, &b, "b", LONG_MS);
-    static const char *const KEYS[] = {LOCK_KEY, PART("grant"), PART("fence"), PART("queue"), PART("seen")};
+    static const char *const KEYS[] = {LOCK_KEY, GRANT, COUNTER, QUEUE, SEEN};
     for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++)
         ck_assert_msg(resp_integer(f.direct, "PTTL", KEYS[i], NULL) > 0, "%s", KEYS[i]);
     ck_assert_int_eq(resp_integer(f.direct, "DBSIZE", NULL), 5);
@@ -48,12 +51,12 @@ END_TEST
 START_TEST(the_fence_rises_when_the_counter_is_gone_and_when_it_is_ahead_of_the_clock)
 {
     ck_assert_str_eq(acquire_now(&f, 0, &a, "a", LONG_MS), "ok");
-    ck_assert_int_eq(resp_integer(f.direct, "DEL", PART("fence"), NULL), 1);
+    ck_assert_int_eq(resp_integer(f.direct, "DEL", COUNTER, NULL), 1);
     ck_assert_str_eq(release_now(&f, 0, a.op.new_token), "ok");
     ck_assert_str_eq(acquire_now(&f, 1, &b, "b", LONG_MS), "ok");
     ck_assert_int_gt(b.op.fence, a.op.fence);
     ck_assert_str_eq(release_now(&f, 0, b.op.new_token), "ok");
-    ck_assert_str_eq(resp_text(f.direct, "SET", PART("fence"), "9000000000000000", NULL), "OK");
+    ck_assert_str_eq(resp_text(f.direct, "SET", COUNTER, "9000000000000000", NULL), "OK");
     ck_assert_str_eq(acquire_now(&f, 1, &c, "c", LONG_MS), "ok");
     ck_assert_int_eq(c.op.fence, INT64_C(9000000000000001));
 }
@@ -169,7 +172,7 @@ START_TEST(so_is_a_waiters)
     lock_begin(&f, 0, &a, acquire_op("a", LONG_MS, LONG_MS));
     ck_assert_str_eq(lock_end(&f, &a), "ok");
     ck_assert_int_gt(a.op.fence, b.op.fence);
-    ck_assert_int_eq(resp_integer(f.direct, "EXISTS", PART("queue"), NULL), 0);
+    ck_assert_int_eq(resp_integer(f.direct, "EXISTS", QUEUE, NULL), 0);
 }
 END_TEST
 

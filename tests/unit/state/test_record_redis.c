@@ -244,6 +244,68 @@ START_TEST(increments_of_many_all_count_guarded_or_not)
 }
 END_TEST
 
+START_TEST(changes_of_one_key_on_one_loop_lose_no_races)
+{
+    static struct record_run runs[40];
+    for (int i = 0; i < 40; i++)
+        record_begin(&f, &runs[i], OP_ADD, i % 4 ? "k" : "other", "1");
+    for (int i = 0; i < 40; i++) {
+        RUN_UNTIL(&f.s.on, runs[i].done);
+        ck_assert_uint_eq(runs[i].op.status, STATUS_OK);
+    }
+    ck_assert_str_eq(runs[39].text, "ok n=30"); /* in the order of their coming */
+    ck_assert_uint_eq(metrics_sum(f.metrics, METRIC_RECORD_RACES, 0, 0), 0);
+}
+END_TEST
+
+static struct fake_verdict hold_writes(void *arg, const struct fake_command *c)
+{
+    (void)arg;
+    return (struct fake_verdict){.hold = is_record_write(c)};
+}
+
+START_TEST(one_that_waits_for_its_turn_is_told_by_its_deadline)
+{
+    static struct record_run first, second, reading;
+    ck_assert_str_eq(record_now(&f, OP_ADD, "k", "1"), "ok n=1 new");
+    fake_redis_script(f.s.fake, hold_writes, NULL);
+    record_begin(&f, &first, OP_ADD, "k", "1");
+    RUN_UNTIL(&f.s.on, strcmp(direct_n(&f, "k"), "2") == 0);
+    f.s.on.ahead_us -= test_ms(1900) * 1000;
+    record_begin(&f, &second, OP_ADD, "k", "1");
+    f.s.on.ahead_us += test_ms(1900) * 1000;
+    RUN_UNTIL(&f.s.on, second.done);
+    ck_assert_str_eq(second.text, "overloaded");
+    ck_assert_uint_eq(first.done, 0);
+    record_begin(&f, &reading, OP_READ, "k", NULL); /* waits for nobody but its connection */
+    fake_redis_release(f.s.fake);
+    RUN_UNTIL(&f.s.on, first.done && reading.done);
+    ck_assert_str_eq(first.text, "ok n=2");
+    ck_assert_str_eq(reading.text, "ok n=2");
+}
+END_TEST
+
+START_TEST(the_script_answers_a_lost_race_briefly_to_who_does_not_ask_for_more)
+{
+    const char *source = redis_script(REDIS_SCRIPT_RECORD_WRITE)->source.ptr;
+    char *text = must_copy(source, redis_script(REDIS_SCRIPT_RECORD_WRITE)->source.len);
+    struct {
+        const char *condition, *expected;
+        long long answer;
+    } cases[] = {
+        {"equals", "x", -1}, {"absent", "", 1}, {"absent", "", -1}, {"equals", "v", 1}, {"equals", "w", -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_int_eq(resp_integer(f.s.direct, "EVAL", text, "2", "{k}v", "{k}g", cases[i].condition,
+                                      cases[i].expected, "0", "v", "t", "1000", NULL),
+                         cases[i].answer);
+    ck_assert_int_eq(
+        resp_integer(f.s.direct, "EVAL", text, "2", "{k}v", "{k}g", "equals", "v", "", "", "t", "1000", NULL),
+        1);
+    ck_assert_str_eq(resp_text(f.s.direct, "GET", "{k}g", NULL), "t");
+    free(text);
+}
+END_TEST
+
 /* --- refusals --- */
 
 static struct fake_verdict refuse_writes(void *arg, const struct fake_command *c)
@@ -334,6 +396,9 @@ int main(void)
     tcase_add_test(c, a_lost_race_is_tried_again_but_not_for_ever);
     tcase_add_test(c, an_optional_change_that_loses_a_race_answers_what_was_read);
     tcase_add_loop_test(c, increments_of_many_all_count_guarded_or_not, 0, 2);
+    tcase_add_test(c, changes_of_one_key_on_one_loop_lose_no_races);
+    tcase_add_test(c, one_that_waits_for_its_turn_is_told_by_its_deadline);
+    tcase_add_test(c, the_script_answers_a_lost_race_briefly_to_who_does_not_ask_for_more);
     tcase_add_test(c, a_refusal_is_told_and_nothing_is_journaled);
     tcase_add_test(c, a_full_redis_refuses_writes_and_still_deletes);
     tcase_add_test(c, scripts_flushed_away_are_sent_with_their_source);

@@ -64,6 +64,24 @@ START_TEST(a_change_whose_answer_was_lost_takes_effect_once)
 }
 END_TEST
 
+static struct fake_verdict never_answer(void *arg, const struct fake_command *c)
+{
+    (void)arg;
+    return (struct fake_verdict){.silent = is_record_write(c) && atomic_fetch_add(&step, 1) == 0};
+}
+
+START_TEST(a_change_whose_answer_does_not_come_in_time_takes_effect_once)
+{
+    ck_assert_str_eq(record_now(&f, OP_ADD, "k", "1"), "ok n=1 new");
+    fake_redis_script(f.s.fake, never_answer, NULL);
+    ck_assert_str_eq(record_now(&f, OP_ADD, "k", "1"), "ok n=2");
+    ck_assert_uint_eq(atomic_load(&step), 1);
+    ck_assert_uint_eq(settled(), 1);
+    ck_assert_str_eq(record_now(&f, OP_ADD, "k", "1"), "ok n=3");
+    ck_assert(nothing_kept());
+}
+END_TEST
+
 START_TEST(one_that_was_lost_on_the_way_is_sent_again)
 {
     ck_assert_str_eq(record_now(&f, OP_ADD, "k", "1"), "ok n=1 new");
@@ -115,18 +133,19 @@ static const struct meanwhile MEANWHILE[] = {
      "{\"n\":10,\"writes\":[\"f1\",\"f2\",\"f3\",\"f4\",\"f5\",\"f6\",\"f7\",\"f8\"]}", false,
      "outcome_unknown", "10"},
     /* foreign since */
-    {true, "add", "1", false, "not json", false, "foreign_value", "0"},
+    {true, "add", "1", false, "not json", false, "foreign_value", "foreign"},
     /* gone since: what is not guarded is the hand-back's to decide */
     {true, "add", "1", false, NULL, true, "ok n=2 local", "none"},
     {true, "add", "1", true, NULL, true, "outcome_unknown", "none"},
     {false, "delete", NULL, false, "{\"n\":10,\"writes\":[\"w\"]}", false, "ok deleted", "none"},
     {true, "delete", NULL, false, "{\"n\":10,\"writes\":[\"x\"]}", false, "ok deleted local", "10"},
     {false, "delete", NULL, false, NULL, true, "ok deleted new", "none"},
+    {true, "delete", NULL, false, "{\"n\":1,\"writes\":[\"w\"]}", false, "ok deleted", "none"},
 };
 
 static struct fake_verdict lose_and_hold(void *arg, const struct fake_command *c)
 {
-    const struct meanwhile *m = arg;
+    const struct meanwhile *m = &MEANWHILE[*(const int *)arg];
     struct fake_verdict v = {0};
     if (is_record_write(c) && atomic_fetch_add(&step, 1) == 0) {
         v.cut = true;
@@ -142,7 +161,7 @@ START_TEST(what_came_between_decides)
     const struct meanwhile *m = &MEANWHILE[_i];
     static struct record_run r;
     set_direct("k", "{\"n\":1,\"writes\":[\"w\"]}");
-    fake_redis_script(f.s.fake, lose_and_hold, (void *)(uintptr_t)m);
+    fake_redis_script(f.s.fake, lose_and_hold, &_i);
     if (m->guarded)
         record_begin_if(&f, &r, "k", etag_of_n(tag, "1"), NULL);
     else
@@ -270,6 +289,7 @@ int main(void)
     TCase *c = test_case(suite, "settle", 60);
     tcase_add_checked_fixture(c, open_all, close_all);
     tcase_add_test(c, a_change_whose_answer_was_lost_takes_effect_once);
+    tcase_add_test(c, a_change_whose_answer_does_not_come_in_time_takes_effect_once);
     tcase_add_test(c, one_that_was_lost_on_the_way_is_sent_again);
     tcase_add_test(c, a_deletion_whose_answer_was_lost_is_known_by_its_tombstone);
     tcase_add_loop_test(c, what_came_between_decides, 0, sizeof MEANWHILE / sizeof MEANWHILE[0]);

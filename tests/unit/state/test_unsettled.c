@@ -266,7 +266,10 @@ START_TEST(any_sequence_agrees_with_a_simple_model)
         case 1:
             enter(id);
             entries++;
-            if (k->entries++ == 0) *k = (struct model_key){.entries = 1, .order = ++order};
+            if (k->entries++ == 0) {
+                order++;
+                *k = (struct model_key){.entries = 1, .order = order};
+            }
             break;
         case 2:
         case 3:

@@ -181,24 +181,27 @@ local function fail(t, kind, reason, delay_ms, base, cap, jitter)
     enter(t, delay_ms > 0 and 'd' or 'r', delay_ms > 0 and now + delay_ms or 0)
 end
 
--- count tasks have become ready: tells as many daemons that wait, each on its own channel, the one first told longest
--- ago first. Those without a sign of life lose their place.
-local function wake(count)
-    if count == 0 then
-        return
-    end
-    local left = call('LLEN', WAITERS)
-    while left > 0 and count > 0 do
+-- Tells the daemon that waits and was told longest ago, on its own channel; it goes to the end of the line. Those without a
+-- sign of life lose their place. False: nobody waits.
+local function tell_next(count, hops)
+    for _ = 1, call('LLEN', WAITERS) do
         local daemon = call('LPOP', WAITERS)
         local seen = tonumber(call('HGET', SEEN, daemon) or 0)
         if math.abs(now - seen) <= DAEMON_DEAD_MS then
             call('RPUSH', WAITERS, daemon)
-            call('PUBLISH', WAITERS .. ':' .. daemon, count)
-            count = count - 1
-        else
-            call('HDEL', SEEN, daemon)
+            call('PUBLISH', WAITERS .. ':' .. daemon, count .. hops)
+            return true
         end
-        left = left - 1
+        call('HDEL', SEEN, daemon)
+    end
+    return false
+end
+
+-- count tasks have become ready: tells as many daemons that wait.
+local function wake(count)
+    local left = count > 0 and call('LLEN', WAITERS) or 0
+    while left > 0 and count > 0 and tell_next(count, '') do
+        left, count = left - 1, count - 1
     end
 end
 

@@ -96,12 +96,33 @@ START_TEST(a_number_is_not_given_twice)
 }
 END_TEST
 
+START_TEST(an_id_is_walked_from_entry_to_entry)
+{
+    struct db_entry e;
+    BEGINS(&f);
+    int64_t first = append(&f, "a", "1");
+    append(&f, "b", "x");
+    int64_t second = append(&f, "a", "2"), third = append(&f, "a", "3");
+    ck_assert_int_eq(db_journal_set_aside(f.db, second, "alien"), DB_OK);
+    COMMITS(&f);
+    ck_assert_int_eq(db_journal_next(f.db, KIND, slice_of("a"), 0, &e), DB_OK);
+    ck_assert_int_eq(e.seq, first);
+    ck_assert_int_eq(db_journal_next(f.db, KIND, slice_of("a"), first, &e), DB_OK);
+    ck_assert_int_eq(e.seq, third);
+    ck_assert_int_eq(db_journal_next(f.db, KIND, slice_of("a"), third, &e), DB_ABSENT);
+}
+END_TEST
+
 START_TEST(replacing_keeps_the_place_and_what_it_was_computed_from)
 {
     BEGINS(&f);
     int64_t seq = append(&f, "a", "1");
     append(&f, "b", "x");
-    struct db_entry with = {.stamp_ms = 5, .expires_ms = 6, .body = slice_of("b2"), .copy = slice_of("c2")};
+    struct db_entry with = {.change_id = slice_of("change2"),
+                            .stamp_ms = 5,
+                            .expires_ms = 6,
+                            .body = slice_of("b2"),
+                            .copy = slice_of("c2")};
     ck_assert_int_eq(db_journal_replace(f.db, seq, &with), DB_OK);
     ck_assert_int_eq(db_journal_replace(f.db, 999, &with), DB_ABSENT);
     COMMITS(&f);
@@ -112,7 +133,7 @@ START_TEST(replacing_keeps_the_place_and_what_it_was_computed_from)
     ck_assert_int_eq(e.expires_ms, 6);
     ck_assert(slice_equal_text(e.body, "b2"));
     ck_assert(slice_equal_text(e.copy, "c2"));
-    ck_assert(slice_equal_text(e.change_id, "change"));
+    ck_assert(slice_equal_text(e.change_id, "change2"));
     ck_assert_uint_eq(e.base, UINT64_MAX);
     ck_assert_int_eq(db_journal_each(f.db, false, 0, see_entry, &f), DB_OK);
     ck_assert_str_eq(f.seen, "a b");
@@ -125,7 +146,7 @@ static void see_reason(void *arg, const struct db_entry *entry)
     see(arg, entry->body);
 }
 
-START_TEST(what_is_set_aside_is_kept_for_a_person_and_handed_back_no_more)
+START_TEST(what_is_set_aside_is_kept_for_a_person_and_waits_again_after_a_restart)
 {
     BEGINS(&f);
     int64_t a = append(&f, "a", "1"), b = append(&f, "b", "2");
@@ -149,6 +170,9 @@ START_TEST(what_is_set_aside_is_kept_for_a_person_and_handed_back_no_more)
     ck_assert_int_eq(db_journal_remove(f.db, b), DB_OK);
     COMMITS(&f);
     STATS(1, 1, NOW);
+    db_fixture_reopen(&f);
+    STATS(2, 0, NOW);
+    ck_assert_int_eq(db_journal_oldest(f.db, KIND, slice_of("a"), &e), DB_OK);
 }
 END_TEST
 
@@ -188,8 +212,9 @@ START_TEST(counts_follow_commits_rollbacks_and_reopening)
     aside = append(&f, "b", "1");
     ck_assert_int_eq(db_journal_set_aside(f.db, aside, "why"), DB_OK);
     COMMITS(&f);
-    db_fixture_reopen(&f);
     STATS(1, 1, NOW);
+    db_fixture_reopen(&f);
+    STATS(2, 0, NOW);
 }
 END_TEST
 
@@ -220,8 +245,9 @@ int main(void)
     tcase_add_test(t, an_entry_comes_back_complete);
     tcase_add_test(t, oldest_and_newest_are_by_number);
     tcase_add_test(t, a_number_is_not_given_twice);
+    tcase_add_test(t, an_id_is_walked_from_entry_to_entry);
     tcase_add_test(t, replacing_keeps_the_place_and_what_it_was_computed_from);
-    tcase_add_test(t, what_is_set_aside_is_kept_for_a_person_and_handed_back_no_more);
+    tcase_add_test(t, what_is_set_aside_is_kept_for_a_person_and_waits_again_after_a_restart);
     tcase_add_test(t, a_list_shows_the_newest_of_each_id_page_by_page);
     tcase_add_test(t, counts_follow_commits_rollbacks_and_reopening);
     tcase_add_test(t, appends_beyond_bytes_max_are_refused_and_removing_goes_on);

@@ -1,0 +1,18 @@
+#!/bin/bash
+# image_base.sh: makes the image's base out of Debian's packages, from where this machine has its own, for a machine
+# that reaches no registry. Without documentation and translations, like Debian's own slim images. Started by
+# `make image-base`; needs root.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/container.sh
+[ -n "$engine" ] || { echo "make image-base: neither docker nor podman is here: make deps-image" >&2; exit 1; }
+mirror=${MIRROR:-$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '/^URIs:/ {print $2; exit}')}
+[ -n "$mirror" ] || mirror=$(awk '$1 == "deb" {print $2; exit}' /etc/apt/sources.list)
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+debootstrap --variant=minbase trixie "$root" "$mirror" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; exit 1; }
+rm -f "$root.log"
+chmod 755 "$root"
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log \
+    "$root"/usr/share/{doc,info,locale,man}/*
+tar --numeric-owner -C "$root" -c . | "$engine" import - "${BASE:-debian:trixie-slim}"
