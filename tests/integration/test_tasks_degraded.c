@@ -9,7 +9,11 @@
 #include <string.h>
 
 enum { BATCH = 100, BATCHES = 12, FINISHED = 50, KILLS = 3 };
-#define PART(name) "phoenix:tasks:" name ":{phoenix:tasks:queue}"
+
+static const char META[] = "phoenix:tasks:meta:{phoenix:tasks:queue}",
+                  READY[] = "phoenix:tasks:ready:{phoenix:tasks:queue}",
+                  LEASED[] = "phoenix:tasks:leased:{phoenix:tasks:queue}",
+                  DONE[] = "phoenix:tasks:done:{phoenix:tasks:queue}";
 
 static struct redis_server *redis;
 static struct redis_proxy *proxy;
@@ -107,17 +111,17 @@ START_TEST(each_task_of_an_outage_is_finished_here_or_in_redis_once_though_the_d
     kill_daemon();
     redis_proxy_refuse(proxy, false);
     for (int i = 0; i < KILLS; i++) {
-        long long before = resp_integer(r, "HLEN", PART("meta"), NULL);
+        long long before = resp_integer(r, "HLEN", META, NULL);
         start_daemon();
-        WAIT_FOR(resp_integer(r, "HLEN", PART("meta"), NULL) > before, 10000);
+        WAIT_FOR(resp_integer(r, "HLEN", META, NULL) > before, 10000);
         kill_daemon();
     }
     start_daemon();
-    WAIT_FOR(resp_integer(r, "HLEN", PART("meta"), NULL) == BATCHES * BATCH - FINISHED &&
+    WAIT_FOR(resp_integer(r, "HLEN", META, NULL) == BATCHES * BATCH - FINISHED &&
                  daemon_metric(d, "phoenix_tasks_spooled") == 0,
              20000);
-    ck_assert_int_eq(resp_integer(r, "ZCARD", PART("ready"), NULL), BATCHES * BATCH - FINISHED);
-    ck_assert_int_eq(resp_integer(r, "HLEN", PART("done"), NULL), FINISHED);
+    ck_assert_int_eq(resp_integer(r, "ZCARD", READY, NULL), BATCHES * BATCH - FINISHED);
+    ck_assert_int_eq(resp_integer(r, "HLEN", DONE, NULL), FINISHED);
     take_one(id, receipt);
     ck_assert_str_eq(id, FORMAT(path, "t%d", FINISHED));
     ck_assert_int_eq(receipt[0], 'r');
@@ -138,8 +142,8 @@ START_TEST(an_ack_of_a_lease_from_redis_outlives_the_outage_and_the_daemon)
     kill_daemon();
     redis_proxy_refuse(proxy, false);
     start_daemon();
-    WAIT_FOR(resp_integer(r, "HEXISTS", PART("done"), "a", NULL) == 1, 10000);
-    ck_assert_int_eq(resp_integer(r, "EXISTS", PART("meta"), PART("leased"), PART("ops"), NULL), 0);
+    WAIT_FOR(resp_integer(r, "HEXISTS", DONE, "a", NULL) == 1, 10000);
+    ck_assert_int_eq(resp_integer(r, "EXISTS", META, LEASED, NULL), 0);
     ck_assert_int_eq(ack(id, receipt), 204);
 }
 END_TEST
