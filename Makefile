@@ -45,6 +45,9 @@ UNIT      := $(shell find tests/unit -name 'test_*.c' 2>/dev/null | sort)
 INTEG     := $(shell find tests/integration -name 'test_*.c' 2>/dev/null | sort)
 UNIT_BIN  := $(UNIT:%.c=$(BUILD)/%)
 INTEG_BIN := $(INTEG:%.c=$(BUILD)/%)
+MODEL     := $(sort $(wildcard tests/model/test_*.c))
+MODEL_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(MODEL),$(sort $(wildcard tests/model/*.c))))
+MODEL_BIN := $(MODEL:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
 EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
@@ -70,7 +73,7 @@ run:
 test:
 	@$(MAKE) --no-print-directory need-test
 	@$(MAKE) --no-print-directory -j$(shell nproc) tests-build
-	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(INTEG_BIN)
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN)
 
 ## make unit / integration   one half of the tests
 unit: $(UNIT_BIN)
@@ -91,7 +94,7 @@ gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
 	@GENTLE_ENTRIES=$(GENTLE_ENTRIES) TEST_TIMEOUT=1200 BUILD=$(BUILD) tests/run.sh $<
 
 .PHONY: tests-build need-run need-test
-tests-build: $(UNIT_BIN) $(INTEG_BIN) $(BUILD)/phoenix-cached
+tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(BUILD)/phoenix-cached
 
 ## make deps       install the Debian packages to build, run and test (apt; root or sudo)
 deps:
@@ -144,6 +147,10 @@ $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(SUPPORT_O) $(
 	@mkdir -p $(@D)
 	@echo '  LINK $@'
 	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+$(BUILD)/tests/model/%: $(BUILD)/obj/tests/model/%.o $(MODEL_O) $(SUPPORT_O) $(BUILD)/libphoenix.a
+	@mkdir -p $(@D)
+	@echo '  LINK $@'
+	@$(CC) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
 # What tests load into the daemon: no sanitizer, no library of ours.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
@@ -181,6 +188,14 @@ tsan:
 ## make clang      the build and the unit tests with clang
 clang:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang tests-build
+
+## make model      random operations against a simple model: MODEL_OPERATIONS (200000), MODEL_SEED to see a run again
+MODEL_OPERATIONS ?= 200000
+.PHONY: model
+model:
+	@$(MAKE) --no-print-directory need-test
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(MODEL_BIN)
+	@for test in $(MODEL_BIN); do MODEL_OPERATIONS=$(MODEL_OPERATIONS) "$$test" || exit 1; done
 
 ## make fuzz       each fuzz target for FUZZ_SECONDS (300)
 FUZZ_SECONDS ?= 300

@@ -36,7 +36,8 @@ static struct metrics_labels label_table(void)
                                             [LABEL_HANDBACK] = "outcome",
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
-                                            [LABEL_OUTCOME] = "outcome"},
+                                            [LABEL_OUTCOME] = "outcome",
+                                            [LABEL_TASK_STATE] = "state"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
                                               [LABEL_BOUND] = http_bound_names,
@@ -47,7 +48,8 @@ static struct metrics_labels label_table(void)
                                               [LABEL_HANDBACK] = handback_names,
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
-                                              [LABEL_OUTCOME] = OUTCOMES},
+                                              [LABEL_OUTCOME] = OUTCOMES,
+                                              [LABEL_TASK_STATE] = queue_state_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
                                              [LABEL_BOUND] = HTTP_BOUND_COUNT,
@@ -58,7 +60,8 @@ static struct metrics_labels label_table(void)
                                              [LABEL_HANDBACK] = HANDBACK_COUNT,
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
-                                             [LABEL_OUTCOME] = 2}};
+                                             [LABEL_OUTCOME] = 2,
+                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
 }
 
 /* --- near cache --- */
@@ -164,7 +167,9 @@ static bool build_worker(struct app *app, struct worker *w)
     if (!open_port(app, &w->port, w->loop, w->pool, cell)) return false;
     w->records = record_port_on(app, w->loop, w->pool, cell);
     if (!(w->locks = lock_port_open(app->shared.locks, w->loop, w->pool, cell))) return false;
-    w->house = (struct house){&app->shared, &w->port, &w->records, w->locks, cell};
+    w->house = (struct house){
+        .shared = &app->shared, .cache = &w->port, .records = &w->records, .lock = w->locks, .cell = cell};
+    if (!app_tasks_open_worker(w)) return false;
     struct server_options options = {.loop = w->loop,
                                      .shared = &app->shared.http,
                                      .listener = HTTP_LISTENER_API,
@@ -212,7 +217,9 @@ static bool build_node(struct app *app, char *error, size_t size)
                                                      app->shared.clock, NULL, NULL},
                                          .clock = app->shared.clock,
                                          .log = app->shared.log,
-                                         .metrics = app->shared.metrics};
+                                         .metrics = app->shared.metrics,
+                                         .on_change = app_tasks_mode_changed,
+                                         .arg = app};
     app->shared.node = redis_node_create(&options, error, size);
     return app->shared.node != NULL;
 }
@@ -229,7 +236,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->log = log_create(&log);
     s->metrics = metrics_create(&labels);
     s->scrape_cell = s->metrics ? metrics_cell(s->metrics) : NULL;
-    app->admin_house = (struct house){s, NULL, NULL, NULL, s->metrics ? metrics_cell(s->metrics) : NULL};
+    app->admin_house = (struct house){.shared = s, .cell = s->metrics ? metrics_cell(s->metrics) : NULL};
     s->started_wall_ms = clock_wall_ms(s->clock);
     s->cache_ttl_s = c->cache_ttl;
     s->http.limits = (struct http_limits){
@@ -258,7 +265,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
     snprintf(error, size, "out of memory or descriptors");
     return s->log && s->metrics && s->scrape_cell && app->admin_house.cell && s->cache && app->loop &&
            redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size) &&
-           build_locks(app);
+           build_locks(app) && app_tasks_open(app);
 }
 
 static bool build_control(struct app *app)
@@ -274,7 +281,8 @@ static bool build_control(struct app *app)
                                    .metrics = s->metrics,
                                    .cell = cell};
     app->admin = server_create(&admin);
-    if (!app->admin || !s->node) return app->admin != NULL;
+    if (!app->admin) return false;
+    if (!s->node) return app_tasks_open_control(app);
     struct redis_probe_options probe = {app->loop, s->node, s->log, s->metrics, cell};
     struct redis_tracking_options tracking = {app->loop,    s->node,   cache_store_tracking_prefix(s->cache),
                                               s->log,       cell,      on_near_live,
@@ -286,7 +294,8 @@ static bool build_control(struct app *app)
     s->pools[CONTROL] = app->replay_pool;
     if (!app->replay_pool || !open_port(app, &app->replay_port, app->loop, app->replay_pool, cell))
         return false;
-    return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near);
+    return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near) &&
+           app_tasks_open_control(app);
 }
 
 bool app_build(struct app *app, char *error, size_t size)

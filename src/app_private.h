@@ -7,12 +7,14 @@
 #include "app_inherited.h"
 #include "app_listener.h"
 #include "app_state.h"
+#include "app_tasks.h"
 #include "app_watchdog.h"
 #include "config/config.h"
 #include "engine/redis/probe.h"
 #include "engine/redis/tracking.h"
 #include "http/house.h"
 #include "state/cache_replay.h"
+#include "state/queue_replay.h"
 #include "state/record_replay.h"
 
 struct worker {
@@ -47,6 +49,8 @@ struct app {
     struct redis_pool *replay_pool;
     struct cache_port replay_port;
     struct cache_replay *replay;
+    struct queue_port *queue; /* the driver's, likewise */
+    struct queue_replay *queue_replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
     struct lock_port *replay_locks;        /* likewise */
     struct record_replay *record_replay;

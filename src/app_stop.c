@@ -28,7 +28,8 @@ static void on_drain_timer(void *arg)
     int64_t connections = atomic_load(&app->shared.http.connections) + atomic_load(&app->on_the_way);
     int64_t now = loop_now_us(app->loop);
     bool done = exchanges_open(app) == 0 && connections == (int64_t)server_connections(app->admin) &&
-                stats.pending_entries == 0 && (!app->record_replay || record_replay_idle(app->record_replay));
+                stats.pending_entries == 0 &&
+                (!app->record_replay || record_replay_idle(app->record_replay)) && app_tasks_handed_back(app);
     if (!done && now < app->drain_until_us) {
         loop_timer_start(app->loop, &app->drain_timer, now + DRAIN_LOOK_MS * INT64_C(1000), on_drain_timer,
                          app);
@@ -55,6 +56,7 @@ void app_on_stop(void *arg)
     listener_close(&app->unix_listener);
     for (unsigned i = 0; i < app->worker_count; i++)
         (void)loop_post(app->workers[i].loop, drain_server, app->workers[i].server);
+    app_tasks_drain(app);
     app->drain_until_us = loop_now_us(app->loop) + app->config->http_drain_timeout_ms * 1000;
     on_drain_timer(app);
 }
@@ -72,7 +74,9 @@ static void stop_workers(struct app *app)
 static void close_worker(struct worker *w)
 {
     if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
+    app_tasks_stop_worker(w);
     redis_pool_destroy(&w->pool);
+    app_tasks_close_worker(w);
     if (w->records.store) record_port_close(&w->records);
     cache_port_close(&w->port);
     lock_port_close(w->locks);
@@ -86,8 +90,10 @@ static void finish(struct app *app)
 {
     for (unsigned i = 0; i < app->worker_count; i++)
         close_worker(&app->workers[i]);
+    app_tasks_stop_control(app);
     if (app->record_replay) record_replay_stop(app->record_replay);
     redis_pool_destroy(&app->replay_pool);
+    app_tasks_close_control(app);
     lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
@@ -115,6 +121,7 @@ void app_destroy(struct app *app)
     watchdog_stop(&app->watchdog);
     loop_destroy(&app->loop);
     lock_store_destroy(&s->locks);
+    app_tasks_close(app);
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);

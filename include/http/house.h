@@ -2,9 +2,11 @@
 #ifndef PHOENIX_HTTP_HOUSE_H
 #define PHOENIX_HTTP_HOUSE_H
 
+#include "domain/task.h"
 #include "http/server.h"
 #include "state/cache_store.h"
 #include "state/lock.h"
+#include "state/queue_driver.h"
 #include "state/record.h"
 
 #include <pthread.h>
@@ -42,6 +44,10 @@ struct house_shared {
     int64_t cache_ttl_s;
     struct lock_store *locks;
     int64_t lock_ttl_max_ms;
+    struct queue_store *queue;
+    struct queue_waits *waits;
+    struct queue_driver *queue_driver;
+    struct task_options tasks;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
     struct redis_pool *pools[LOOPS_MAX];
@@ -59,7 +65,10 @@ struct house {
     struct cache_port *cache;    /* NULL on the admin listener's loop */
     struct record_port *records; /* likewise */
     struct lock_port *lock;      /* likewise */
+    struct queue_port *queue;    /* likewise */
+    struct queue_wait_port *waiters;
     struct metrics_cell *cell;
+    struct loop *loop;
 };
 
 #endif

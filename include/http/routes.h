@@ -34,7 +34,7 @@ enum http_status_index {
     X(BODY, "body")                     /* http.body_max */                                                  \
     X(URI, "uri")                       /* HTTP_URI_MAX */                                                   \
     X(HEADERS, "headers")               /* HTTP_HEADERS_MAX */                                               \
-    X(WAITERS, "waiters")               /* locks.waiters_max */
+    X(WAITERS, "waiters")               /* locks.waiters_max, tasks.waiters_max */
 
 enum http_bound {
 #define X(id, label) HTTP_BOUND_##id,

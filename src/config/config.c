@@ -186,6 +186,17 @@ static bool refuse_open_ms(struct config_load *load)
                               "%lld is above breaker.open_max_ms (%lld); lower it or raise that", low, high);
 }
 
+/* Ids of tasks that were finished during an outage must still count when the last of it is handed back. */
+static bool refuse_dedupe(struct config_load *load)
+{
+    long long dedupe = load->config.tasks_dedupe, age = load->config.spool_age_max;
+    if (load->line[CONFIG_AT_tasks_dedupe] != CONFIG_LINE_DEFAULT)
+        return config_fail_option(load, CONFIG_AT_tasks_dedupe,
+                                  "%lld is below spool.age_max (%lld); raise it or lower that", dedupe, age);
+    return config_fail_option(load, CONFIG_AT_spool_age_max,
+                              "%lld is above tasks.dedupe (%lld); lower it or raise that", age, dedupe);
+}
+
 static bool check_prefix(struct config_load *load)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@-";
@@ -205,6 +216,7 @@ static bool check_whole(struct config_load *load)
         return config_fail_option(load, CONFIG_AT_log_format, "\"%.40s\" is no format; give logfmt or json",
                                   c->log_format);
     if (c->breaker_open_max_ms < c->breaker_open_min_ms) return refuse_open_ms(load);
+    if (c->tasks_dedupe < c->spool_age_max) return refuse_dedupe(load);
     if (c->local_bytes_max > 0 && c->local_pending_bytes_max > c->local_bytes_max)
         return config_fail_option(load, CONFIG_AT_local_pending_bytes_max,
                                   "%lld is above local.bytes_max (%lld); lower it, or give 0 for a quarter",

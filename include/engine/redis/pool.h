@@ -50,6 +50,8 @@ struct redis_script; /* engine/redis/script.h */
 struct redis_command {
     const struct redis_script
         *script; /* not NULL: argv is numkeys, keys, arguments; sent as EVALSHA, on NOSCRIPT as EVAL */
+    const struct slice *keys; /* not NULL: the script's keys, borrowed; argv is then its arguments alone */
+    unsigned keys_count;
     unsigned argc;
     struct slice argv[REDIS_ARGS_MAX];
     unsigned types; /* the reply types that make sense; anything else means the connection is out of step, and

@@ -43,20 +43,13 @@ static enum db_result look(struct db *db, const struct db_lock_ask *ask, struct 
     return DB_OK;
 }
 
-/* Nothing changed is fine. */
-static enum db_result write_any(struct db *db, sqlite3_stmt *s)
-{
-    enum db_result result = db_write(db, s);
-    return result == DB_ABSENT ? DB_OK : result;
-}
-
 static enum db_result leave(struct db *db, struct slice name, struct slice waiter)
 {
     if (waiter.len == 0) return DB_OK;
     sqlite3_stmt *s = db_use(db, DB_STATEMENT_LOCK_LEAVE);
     db_bind_slice(s, 1, name);
     db_bind_slice(s, 2, waiter);
-    return write_any(db, s);
+    return db_write_any(db, s);
 }
 
 /* Drops dead waiters from the queue's head. out_first: who asks may take a lock that is free. */
@@ -85,12 +78,12 @@ static enum db_result sweep(struct db *db, int64_t now_ms)
     sqlite3_stmt *s = db_use(db, DB_STATEMENT_LOCK_SWEEP);
     db_bind_int(s, 1, now_ms);
     db_bind_int(s, 2, SWEEP_LIMIT);
-    enum db_result result = write_any(db, s);
+    enum db_result result = db_write_any(db, s);
     if (result != DB_OK) return result;
     s = db_use(db, DB_STATEMENT_LOCK_SWEEP_WAITERS);
     db_bind_int(s, 1, now_ms - FORGET_MS);
     db_bind_int(s, 2, SWEEP_LIMIT);
-    return write_any(db, s);
+    return db_write_any(db, s);
 }
 
 static enum db_result grant(struct db *db, const struct db_lock_ask *ask, int64_t last_fence,

@@ -6,7 +6,7 @@
 #ifndef PHOENIX_ENGINE_LOCAL_DB_PRIVATE_H
 #define PHOENIX_ENGINE_LOCAL_DB_PRIVATE_H
 
-#include "engine/local/db.h"
+#include "engine/local/db_queue.h"
 
 #include <sqlite3.h>
 
@@ -17,9 +17,10 @@ enum db_statement {
     DB_STATEMENT_COUNT
 };
 
-/* What db_journal_stats answers without counting rows. */
+/* What db_journal_stats and db_queue_counts answer without counting rows. */
 struct db_counts {
     int64_t waiting, set_aside;
+    int64_t tasks[DB_TASK_STATES], task_notes;
 };
 
 struct db {
@@ -33,6 +34,7 @@ struct db {
     bool broken;           /* until the file is opened again */
     unsigned wal_pages;    /* in the log after the last commit */
     int64_t last_seq;      /* of the journal; never falls, so that no number is given twice */
+    int64_t last_arrival;  /* of tasks, likewise */
     struct db_counts counts, committed;
 };
 
@@ -52,5 +54,11 @@ struct slice db_column_slice(sqlite3_stmt *s, int at);
 int64_t db_column_int(sqlite3_stmt *s, int at);
 /* DB_OK while so many bytes more keep within bytes_max; else the transaction is rolled back. */
 enum db_result db_demand_room(struct db *db, size_t bytes);
+/* A write that may find nothing to change. */
+enum db_result db_write_any(struct db *db, sqlite3_stmt *s);
+
+/* The queue's tables, and its counts when the file is opened. */
+extern const char DB_QUEUE_SCHEMA[];
+enum db_result db_queue_load(struct db *db);
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { LIMIT_MAX = 1000, LIMIT_DEFAULT = 100 };
+
 const char *handler_backend(bool local)
 {
     return local ? "local" : "redis";
@@ -74,6 +76,39 @@ bool handler_query_bool(struct exchange *x, const struct handler_query *member, 
         return refuse_member(x, "query member %.*s is neither true nor false", slice_of(member->name));
     *out_value = member->value.ptr ? slice_equal_text(member->value, "true") : otherwise;
     return true;
+}
+
+bool handler_query_limit(struct exchange *x, const struct handler_query *member, unsigned *out_limit)
+{
+    struct slice text = member->value;
+    unsigned limit = 0;
+    bool good = text.len > 0 && text.len <= 4;
+    for (size_t i = 0; good && i < text.len; i++) {
+        good = text.ptr[i] >= '0' && text.ptr[i] <= '9';
+        limit = limit * 10 + (unsigned)(text.ptr[i] - '0');
+    }
+    good = good && limit >= 1 && limit <= LIMIT_MAX;
+    if (text.ptr && !good) {
+        handler_problem(x, STATUS_INVALID_ARGUMENT, "query member limit is not a number from 1 to 1000");
+        return false;
+    }
+    *out_limit = text.ptr ? limit : LIMIT_DEFAULT;
+    return true;
+}
+
+bool handler_query_cursor(struct exchange *x, const struct handler_query *member, char *scratch, size_t size,
+                          struct slice *out_cursor)
+{
+    struct buf text = {.max = size};
+    bool good = !member->value.ptr || uri_decode(member->value, true, &text);
+    good = good && !text.failed;
+    if (good && text.len > 0) memcpy(scratch, text.ptr, text.len);
+    if (good)
+        *out_cursor = (struct slice){scratch, text.len};
+    else
+        handler_problem(x, STATUS_INVALID_ARGUMENT, "query member cursor is none that was given out");
+    buf_deinit(&text);
+    return good;
 }
 
 /* --- answering --- */

@@ -25,6 +25,11 @@ bool handler_no_query(struct exchange *x);
 /* A member that is true or false; absent: `otherwise`. False: answered 400. */
 bool handler_query_bool(struct exchange *x, const struct handler_query *member, bool otherwise,
                         bool *out_value);
+/* A page's size, 1 to 1000 (absent: 100), and where it begins; the cursor is decoded into `scratch`, absent:
+ * empty. False: answered 400. */
+bool handler_query_limit(struct exchange *x, const struct handler_query *member, unsigned *out_limit);
+bool handler_query_cursor(struct exchange *x, const struct handler_query *member, char *scratch, size_t size,
+                          struct slice *out_cursor);
 
 /* Answers a problem with no more to say than its detail. */
 void handler_problem(struct exchange *x, enum status status, const char *detail);

@@ -129,6 +129,23 @@ static void put_spool(struct house_shared *shared, struct json_node *root)
     json_node_set_int(spool, "operations", (int64_t)stats.operations);
 }
 
+static void put_tasks(struct house_shared *shared, struct json_node *root)
+{
+    struct queue_counts counts = queue_driver_counts(shared->queue_driver);
+    struct json_node *tasks = json_node_add_object(root, "tasks");
+    for (unsigned i = 0; i <= QUEUE_BAD; i++) {
+        if (counts.of[i] < 0)
+            json_node_set_null(tasks, queue_state_names[i]); /* not known yet */
+        else
+            json_node_set_int(tasks, queue_state_names[i], counts.of[i]);
+    }
+    json_node_set_int(tasks, "inbox", counts.inbox < 0 ? 0 : counts.inbox);
+    json_node_set_number(tasks, "oldest_ready_s",
+                         counts.oldest_ready_ms < 0 ? 0 : (double)counts.oldest_ready_ms / 1000);
+    json_node_set_int(tasks, "waiting", queue_waits_waiting(shared->waits));
+    json_node_set_bool(tasks, "subscribed", queue_waits_live(shared->waits));
+}
+
 void handle_status(void *arg, struct exchange *x)
 {
     struct house_shared *shared = ((struct house *)arg)->shared;
@@ -149,6 +166,7 @@ void handle_status(void *arg, struct exchange *x)
         json_node_set_int(table, "pending_bytes", (int64_t)stats.pending_bytes);
         json_node_set_bool(table, "near_live", atomic_load(&shared->near_live));
         put_spool(shared, root);
+        put_tasks(shared, root);
         struct json_node *reads = json_node_add_object(root, "cache_reads");
         for (unsigned i = 0; i < CACHE_SOURCE_COUNT; i++)
             json_node_set_int(reads, cache_source_names[i],

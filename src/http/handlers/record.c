@@ -7,8 +7,6 @@
 #include <stdlib.h>
 
 enum {
-    LIMIT_MAX = 1000,
-    LIMIT_DEFAULT = 100,
     CHANGE_OVERHEAD = 1024, /* what a change takes beside its body */
     SHOWN_OVERHEAD = 128    /* what an element has beside its value */
 };
@@ -153,39 +151,6 @@ static void on_page(struct record_list *list)
     handler_reply_json(page->x, 200, body, false, &backend, 1);
 }
 
-static bool read_limit(struct exchange *x, struct slice text, unsigned *out)
-{
-    *out = LIMIT_DEFAULT;
-    if (!text.ptr) return true;
-    unsigned limit = 0;
-    bool good = text.len > 0 && text.len <= 4;
-    for (size_t i = 0; good && i < text.len; i++) {
-        good = text.ptr[i] >= '0' && text.ptr[i] <= '9';
-        limit = limit * 10 + (unsigned)(text.ptr[i] - '0');
-    }
-    if (good && limit >= 1 && limit <= LIMIT_MAX) {
-        *out = limit;
-        return true;
-    }
-    handler_problem(x, STATUS_INVALID_ARGUMENT, "query member limit is not a number from 1 to 1000");
-    return false;
-}
-
-static bool read_cursor(struct page *page, struct slice raw)
-{
-    struct buf text = {.max = sizeof page->cursor};
-    bool good = !raw.ptr || uri_decode(raw, true, &text);
-    if (good && !text.failed && text.len > 0) {
-        memcpy(page->cursor, text.ptr, text.len);
-        page->list.cursor = (struct slice){page->cursor, text.len};
-    }
-    good = good && !text.failed;
-    buf_deinit(&text);
-    if (!good)
-        handler_problem(page->x, STATUS_INVALID_ARGUMENT, "query member cursor is none that was given out");
-    return good;
-}
-
 void record_list_answer(struct house *house, struct exchange *x, unsigned kind, const char *name,
                         const struct handler_query *query, record_show_fn *show, unsigned filter)
 {
@@ -204,8 +169,9 @@ void record_list_answer(struct house *house, struct exchange *x, unsigned kind, 
     page->list.each = on_each;
     page->list.done = on_page;
     page->list.arg = page;
-    if (!read_limit(x, query[RECORD_QUERY_LIMIT].value, &page->list.limit) ||
-        !read_cursor(page, query[RECORD_QUERY_CURSOR].value))
+    if (!handler_query_limit(x, &query[RECORD_QUERY_LIMIT], &page->list.limit) ||
+        !handler_query_cursor(x, &query[RECORD_QUERY_CURSOR], page->cursor, sizeof page->cursor,
+                              &page->list.cursor))
         return;
     buf_printf(&page->body, "{\"%s\":[", name);
     record_list_start(house->records, &page->list);

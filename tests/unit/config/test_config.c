@@ -178,6 +178,8 @@ static const struct {
     {"[breaker]\nopen_min_ms = 20\nopen_max_ms = 10",
      "3: breaker.open_max_ms: 10 is below breaker.open_min_ms (20)"},
     {"[breaker]\nopen_min_ms = 6000", "2: breaker.open_min_ms: 6000 is above breaker.open_max_ms (5000)"},
+    {"[tasks]\ndedupe = 3600", "2: tasks.dedupe: 3600 is below spool.age_max (86400)"},
+    {"[spool]\nage_max = 86401", "2: spool.age_max: 86401 is above tasks.dedupe (86400)"},
     {"[local]\nbytes_max = 1MiB\npending_bytes_max = 2MiB",
      "3: local.pending_bytes_max: 2097152 is above local.bytes_max"},
     {"[redis]\nprefix =", "2: redis.prefix: give 1 to 64 of"},

@@ -1,0 +1,127 @@
+-- Leases the tasks that come first, of all or of some agents. The same op again returns what it leased, as long as that
+-- is leased; one that was returned leases nothing.
+-- KEYS     1 to 9 of queue_lib
+-- ARGV[1]  time; see queue_lib
+-- ARGV[2]  op: 16 characters
+-- ARGV[3]  at most so many tasks
+-- ARGV[4]  milliseconds the lease lasts
+-- ARGV[5]  'r', or 'a': a lease that ends finishes its task (ack: auto)
+-- ARGV[6]  bytes of bodies after which no further task is taken (there is always one)
+-- ARGV[7]  agents, each with a NUL behind it; '' for all
+-- Returns  {now (ms), tasks passed over because their time to live is over (queue_tick removes them), then for each task:
+--          id, attempt, receipt, lease's end (ms), body}
+-- Cost     O(log N) per task, and O(agents x ARGV[3]) where some are named; 10 commands for however many tasks, one more
+--          for each agent named.
+local op, count, kind, bytes_max = ARGV[2], tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[6])
+local out = {now, 0}
+
+local function show(id, attempt, receipt, at, body)
+    local n = #out
+    out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = id, attempt, receipt, at, body
+end
+
+local before = call('ZRANGEBYLEX', OPS, '[' .. op, '(' .. op .. '\255')
+if #before > 0 then
+    for _, member in ipairs(before) do
+        local id = string.sub(member, 17)
+        local t = id ~= '!' and load(id)
+        if t then
+            show(id, t.failures + 1, t.receipt, t.at, call('HGET', BODY, id) or '')
+        end
+    end
+    return out
+end
+
+-- The first n of what is ready, skipping `offset`, as members of READY.
+local merged
+local function candidates(offset, n)
+    if ARGV[7] == '' then
+        return call('ZRANGE', READY, offset, offset + n - 1)
+    end
+    if not merged then
+        merged = {}
+        local agents = 0
+        for agent in string.gmatch(ARGV[7], '%Z+') do
+            local members = call('ZRANGEBYLEX', AGENTS, '[' .. agent .. '\0', '(' .. agent .. '\1', 'LIMIT', 0, 2 * count)
+            for _, member in ipairs(members) do
+                local rank, arrival, pos = struct.unpack('>I7I6', member, #agent + 2)
+                merged[#merged + 1] = {rank, arrival, string.sub(member, pos - 6)}
+            end
+            agents = agents + 1
+        end
+        if agents > 1 then
+            table.sort(merged, function(a, b)
+                return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
+            end)
+        end
+    end
+    local found = {}
+    for i = offset + 1, math.min(offset + n, #merged) do
+        found[#found + 1] = merged[i][3]
+    end
+    return found
+end
+
+local ids, arrivals, tasks, orphans, bytes, looked, full = {}, {}, {}, {}, 0, 0, false
+while #ids < count and looked < 2 * count and not full do
+    local members = candidates(looked, count - #ids)
+    if #members == 0 then
+        break
+    end
+    local wanted = {}
+    for i, member in ipairs(members) do
+        wanted[i] = string.sub(member, 7)
+    end
+    local metas = call('HMGET', META, unpack(wanted))
+    for i, member in ipairs(members) do
+        local raw = metas[i]
+        looked = looked + 1
+        if not raw then
+            orphans[#orphans + 1] = member
+        else
+            local _, failures, max, priority, arrival, rank, added, ttl, ends, _, size, agent, _, pos = struct.unpack(FORMAT, raw)
+            if ends <= now then
+                out[2] = out[2] + 1
+            elseif bytes + size > bytes_max and #ids > 0 then
+                full = true
+                break
+            else
+                bytes = bytes + size
+                ids[#ids + 1], arrivals[#arrivals + 1] = wanted[i], member
+                tasks[#tasks + 1] = {failures, max, priority, arrival, rank, added, ttl, ends, size, agent, string.sub(raw, pos)}
+            end
+        end
+    end
+end
+-- Someone has deleted what they stood for.
+if #orphans > 0 then
+    call('ZREM', READY, unpack(orphans))
+end
+local taken = #ids
+if taken == 0 then
+    return out
+end
+call('ZREM', READY, unpack(arrivals))
+call('ZREM', EXPIRY, unpack(ids))
+local agents, leases, ops, metas = {}, {}, {}, {}
+local ends = now + tonumber(ARGV[4])
+local bodies = call('HMGET', BODY, unpack(ids))
+for i = 1, taken do
+    local id, t = ids[i], tasks[i]
+    local receipt = kind .. '.' .. op .. '.' .. i .. '.' .. t[1] + 1
+    if t[10] ~= '' then
+        agents[#agents + 1] = t[10] .. '\0' .. struct.pack('>I7', t[5]) .. arrivals[i]
+    end
+    leases[2 * i - 1], leases[2 * i] = ends, id
+    ops[2 * i - 1], ops[2 * i] = 0, op .. id
+    metas[2 * i - 1], metas[2 * i] = id, struct.pack(FORMAT, 'l', t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], ends,
+        t[9], t[10], receipt) .. t[11]
+    show(id, t[1] + 1, receipt, ends, bodies[i])
+end
+if #agents > 0 then
+    call('ZREM', AGENTS, unpack(agents))
+end
+call('ZADD', LEASED, unpack(leases))
+call('ZADD', OPS, unpack(ops))
+call('HSET', META, unpack(metas))
+return out
