@@ -85,6 +85,13 @@ GENTLE_ENTRIES ?= 50000
 gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
 	@GENTLE_ENTRIES=$(GENTLE_ENTRIES) TEST_TIMEOUT=1200 BUILD=$(BUILD) tests/run.sh $<
 
+## make prometheus-test  alerts, dashboard and /metrics, judged by promtool and a real Prometheus; PROMETHEUS_KEYS (20000) distinct keys
+.PHONY: prometheus-test
+prometheus-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) prometheus jq
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/prometheus.sh
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(BUILD)/phoenix-cached
 
