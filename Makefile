@@ -92,6 +92,11 @@ prometheus-test:
 	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/prometheus.sh
 
+## make kubernetes-test  kubernetes/ rendered and judged strictly; needs kubectl, node, npm, and the net once
+.PHONY: kubernetes-test
+kubernetes-test: $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/kubernetes.sh
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(BUILD)/phoenix-cached
 

@@ -1,13 +1,13 @@
 #!/bin/sh
 # join.sh: makes one cluster of the pods once they all answer; does nothing where there is one already.
-# Environment: DOMAIN (of the headless Service), NODES, REDISCLI_AUTH.
+# Environment: DOMAIN (of the headless Service), CLUSTER_NODES, REDISCLI_AUTH.
 set -eu
 set_name=${SET_NAME:-redis-state}
 
 # CLUSTER MEET takes addresses, not names.
 nodes=""
 i=0
-while [ "$i" -lt "$NODES" ]; do
+while [ "$i" -lt "$CLUSTER_NODES" ]; do
     host=$set_name-$i.$DOMAIN
     until redis-cli -e -h "$host" ping >/dev/null 2>&1; do
         echo "waiting for $host"
