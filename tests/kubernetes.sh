@@ -87,7 +87,7 @@ spoilt() { # WHAT SED-EXPRESSION: the checks must find it
 spoilt "an unknown member" 's/enableServiceLinks:/enableServiceLink:/'
 spoilt "an unknown member of the PodMonitor" 's/jobLabel:/jobLabels:/'
 spoilt "a wrong type" 's/failureThreshold: 3$/failureThreshold: "three"/'
-spoilt "a missing required member" '/serviceName: redis-cache/d'
+spoilt "a missing required member" '/maxSkew:/d'
 spoilt "a native sidecar that is none" '/restartPolicy: Always/d'
 spoilt "a root file system that can be written" 's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/'
 spoilt "no URL of a Redis" '/PHOENIX_REDIS_URL/d'
