@@ -97,7 +97,8 @@ function judgeVolumes(w) {
       used.add(m.name);
       expect(volumes.includes(m.name), `${nameOf(w)} ${c.name}`, `no volume ${m.name}`);
       const map = (podOf(w).volumes ?? []).find((v) => v.name === m.name)?.configMap?.name;
-      if (map && m.subPath) expect(hasKey(named("ConfigMap", map), m.subPath), nameOf(w), `no ${m.subPath} in ${map}`);
+      for (const word of map ? [...(c.command ?? []), ...(c.args ?? [])].filter((a) => a.startsWith(`${m.mountPath}/`)) : [])
+        expect(hasKey(named("ConfigMap", map), word.slice(m.mountPath.length + 1)), nameOf(w), `no ${word} in ${map}`);
     }
   for (const v of volumes) expect(used.has(v), nameOf(w), `volume ${v} is mounted nowhere`);
 }

@@ -4,10 +4,10 @@
 # Who is master? The Sentinels that run know. When none answers, everything starts at once: then Redis's own file says what this
 # one was (Sentinel has Redis rewrite it at each failover), and on the very first start the first pod is the master. Both files
 # must be writable, hence the copies; the reasons for their lines are in config/redis/.
-# Environment: POD_NAME, DOMAIN (of the headless Service), REPLICAS. Files: /data, /sentinel, /etc/redis/secrets/{auth.conf,redis-password}.
+# Environment: POD_NAME, DOMAIN (of the headless Service), REPLICAS; the directories below, for tests.
 set -eu
 umask 077
-data=${DATA:-/data} sentinel=${SENTINEL:-/sentinel} secrets=${SECRETS:-/etc/redis/secrets}
+data=${DATA:-/data} sentinel=${SENTINEL:-/sentinel} config=${CONFIG:-/etc/redis/config} secrets=${SECRETS:-/etc/redis/secrets}
 unset REDISCLI_AUTH # the Sentinels have no password
 self=$POD_NAME.$DOMAIN
 first=${POD_NAME%-*}-0.$DOMAIN
@@ -28,9 +28,9 @@ fi
 master=${master:-$first}
 
 {
-    echo "include /etc/redis/state.conf"
+    echo "include $config/state.conf"
     echo "include $secrets/auth.conf"
-    echo "dir /data"
+    echo "dir $data"
     echo "replica-announce-ip $self"
     echo "min-replicas-to-write 1"
     [ "$master" = "$self" ] || echo "replicaof $master 6379"
@@ -38,7 +38,7 @@ master=${master:-$first}
 
 {
     echo "port 26379"
-    echo "dir /sentinel"
+    echo "dir $sentinel"
     # Pods keep their names, not their addresses.
     echo "sentinel resolve-hostnames yes"
     echo "sentinel announce-hostnames yes"
