@@ -88,7 +88,7 @@ gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
 ## make prometheus-test  alerts, dashboard and /metrics, judged by promtool and a real Prometheus; PROMETHEUS_KEYS (20000) distinct keys
 .PHONY: prometheus-test
 prometheus-test:
-	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) prometheus jq
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) prometheus jq iproute2
 	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/prometheus.sh
 
