@@ -125,7 +125,10 @@ cluster_ok() {
 }
 join || fail "join.sh: $(cat "$dir/0/join")"
 for n in 0 1 2 3 4 5; do wait_until "node $n sees the cluster" cluster_ok $n; done
-[ "$(at 0 cluster nodes | grep -c slave)" = 3 ] || fail "not every master has a replica"
+three_replicas() { # the nodes tell each other by and by
+    [ "$(at 0 cluster nodes | grep -c slave)" = 3 ]
+}
+wait_until "every master has a replica" three_replicas
 join || fail "join.sh, the second time: $(cat "$dir/0/join")"
 grep -q 'a cluster already' "$dir/0/join" || fail "join.sh did something to a cluster that stands"
 echo "ok      Cluster: six pods become three masters with a replica each; joining again changes nothing"
