@@ -96,6 +96,26 @@ GENTLE_ENTRIES ?= 50000
 gentle: $(BUILD)/tests/integration/test_gentle $(BUILD)/phoenix-cached
 	@GENTLE_ENTRIES=$(GENTLE_ENTRIES) TEST_TIMEOUT=1200 BUILD=$(BUILD) tests/run.sh $<
 
+## make prometheus-test  alerts, dashboard and /metrics, judged by promtool and a real Prometheus; PROMETHEUS_KEYS (20000) distinct keys
+.PHONY: prometheus-test
+prometheus-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) prometheus jq iproute2
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/prometheus.sh
+
+## make kubernetes-test  kubernetes/ rendered and judged strictly; needs kubectl, node, npm, and the net once
+.PHONY: kubernetes-test
+kubernetes-test: $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/kubernetes.sh
+
+## make kubernetes-redis-test  the start-up scripts of the Sentinel and Cluster deployments, with real servers; needs root
+## make kubernetes-play  the pods of the standalone overlay run by podman; needs root, the image phoenix-cached and a debian:trixie-slim
+.PHONY: kubernetes-redis-test kubernetes-play
+kubernetes-redis-test:
+	@tests/kubernetes_redis.sh
+kubernetes-play: kubernetes-test
+	@BUILD=$(BUILD) tests/kubernetes_play.sh
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN) $(BUILD)/phoenix-cached
 

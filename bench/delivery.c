@@ -21,6 +21,11 @@ static void fail(const char *what)
     exit(1);
 }
 
+static long number(const char *text)
+{
+    return strtol(text, NULL, 10);
+}
+
 static int64_t now_us(void)
 {
     struct timespec t;
@@ -60,7 +65,7 @@ static int answer(int fd, char text[ANSWER_BYTES])
         if (end && total == 0)
             total = (size_t)(end + 4 - text) + (length && length < end ? strtoul(length + 16, NULL, 10) : 0);
     }
-    return atoi(text + strlen("HTTP/1.1 "));
+    return (int)number(text + strlen("HTTP/1.1 "));
 }
 
 static void value(const char *text, const char *name, char out[128])
@@ -84,15 +89,15 @@ int main(int argc, char **argv)
     long rounds = 0, waiters = 0;
     int option, enqueue_port = 0;
     while ((option = getopt(argc, argv, "n:w:d:")) != -1) {
-        if (option == 'n') rounds = atol(optarg);
-        if (option == 'w') waiters = atol(optarg);
-        if (option == 'd') enqueue_port = atoi(optarg);
+        if (option == 'n') rounds = number(optarg);
+        if (option == 'w') waiters = number(optarg);
+        if (option == 'd') enqueue_port = (int)number(optarg);
     }
     if (optind >= argc || rounds < 1 || waiters > WAITERS_MAX) {
         fprintf(stderr, "usage: delivery [-w WAITERS] [-d PORT] -n ROUNDS PORT\n");
         return 2;
     }
-    int port = atoi(argv[optind]);
+    int port = (int)number(argv[optind]);
     static char text[ANSWER_BYTES];
     char id[128], receipt[128], path[256], body[256];
     for (long i = 0; i < waiters; i++)

@@ -77,7 +77,8 @@ struct queue_ack {
 
 /* What became of one task of an enqueue or ack. */
 struct queue_verdict {
-    enum status status; /* enqueue: OK. ack: OK, STALE_RECEIPT, NOT_FOUND */
+    enum status status; /* enqueue: OK. ack: OK, STALE_RECEIPT, NOT_FOUND, and of those that could not be
+                           asked about what the op's status would be */
     bool added;         /* enqueue; else the id was known, in: */
     enum queue_state state;
     bool journaled; /* added, acked: committed here, and Redis has still to learn it (202) */

@@ -69,20 +69,27 @@ static void on_stamp(uv_timer_t *timer)
 
 /* --- mailbox --- */
 
-static void on_async(uv_async_t *async)
+/* False: nothing was posted. */
+static bool run_posts(struct loop *loop)
 {
-    struct loop *loop = async->data;
     pthread_mutex_lock(&loop->post_lock);
     struct post *post = loop->post_head;
     loop->post_head = NULL;
     loop->post_tail = &loop->post_head;
     pthread_mutex_unlock(&loop->post_lock);
+    bool any = post != NULL;
     while (post) {
         struct post *next = post->next;
         post->fn(post->arg);
         free(post);
         post = next;
     }
+    return any;
+}
+
+static void on_async(uv_async_t *async)
+{
+    (void)run_posts(async->data);
 }
 
 bool loop_post(struct loop *loop, loop_call_fn *fn, void *arg)
@@ -476,8 +483,8 @@ static void close_left(uv_handle_t *handle, void *arg)
 
 void loop_flush(struct loop *loop)
 {
-    while (loop->post_head)
-        on_async(&loop->async);
+    while (run_posts(loop)) {
+    }
 }
 
 void loop_destroy(struct loop **loop_ptr)

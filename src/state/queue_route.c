@@ -117,10 +117,11 @@ static void end(struct route *r)
     free(r);
 }
 
-/* Some items have an answer: the op has one too, and the others are told as they are. */
+/* Where some acks are done the op is: the others are told one by one. An enqueue is all or nothing: repeated,
+ * it finds what was known. */
 static void end_failed(struct route *r)
 {
-    if (r->verdicts && r->open_count < count_of(r->op)) {
+    if (r->op->verb == QUEUE_ACK && r->open_count < r->op->in.ack.count) {
         fail_open(r, r->inner.status);
         r->inner.status = STATUS_OK;
     }

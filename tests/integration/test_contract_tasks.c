@@ -61,7 +61,7 @@ static long long count_of(const char *state)
     char value[32];
     const struct http_answer *a = http_get(s.h, "/tasks");
     EXPECT_STATUS(a, 200);
-    return atoll(VALUE(value, a->body, state));
+    return strtoll(VALUE(value, a->body, state), NULL, 10);
 }
 
 static bool is_in_state(const char *id, const char *state)
@@ -502,11 +502,10 @@ START_TEST(foreign_items_are_adopted_and_bad_ones_set_aside)
 {
     char receipt[96];
     open_stage(BACKEND_REDIS);
-    static const char *const items[] = {"{\"task_id\":\"f\",\"correlation_id\":\"\",\"agent\":\"\","
-                                        "\"priority\":1,\"payload\":[1,  2],"
-                                        "\"extra\":true}",
-                                        "not JSON", "{\"task_id\":\"a b\",\"payload\":1}", "{\"payload\":1}",
-                                        "{\"task_id\":\"g\",\"payload\":1}"};
+    static const char FIRST[] = "{\"task_id\":\"f\",\"correlation_id\":\"\",\"agent\":\"\",\"priority\":1,"
+                                "\"payload\":[1,  2],\"extra\":true}";
+    static const char *const items[] = {FIRST, "not JSON", "{\"task_id\":\"a b\",\"payload\":1}",
+                                        "{\"payload\":1}", "{\"task_id\":\"g\",\"payload\":1}"};
     for (size_t i = 0; i < sizeof items / sizeof items[0]; i++)
         (void)resp_integer(s.r, "LPUSH", "phoenix:tasks:queue", items[i]);
     WAIT_FOR(count_of("bad") == 3, 3000);

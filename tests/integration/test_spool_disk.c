@@ -104,7 +104,7 @@ START_TEST(a_full_disk_refuses_changes_until_there_is_room_again)
     ck_assert_ptr_nonnull(strstr(http_get(s.h, "/readyz")->body, "spool full"));
     set_failing("full", false);
     WAIT_FOR(create("after")->status == 201, 10000);
-    ck_assert(daemon_log_has(s.d, "spool has room again"));
+    WAIT_FOR(daemon_log_has(s.d, "spool has room again"), 5000);
     restart_daemon();
     if (s.backend == BACKEND_EMBEDDED) EXPECT_STATUS(http_get(s.h, "/session/refused"), 404);
     expect_in_the_end("after", 200);

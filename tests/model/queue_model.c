@@ -83,7 +83,7 @@ size_t model_list(const struct model *m, enum queue_state state, unsigned *out)
 size_t model_next(struct model *m, const char *const *agents, size_t count, unsigned *out,
                   int64_t *out_passed)
 {
-    unsigned ready[MODEL_TASKS], wanted[MODEL_TASKS * 4];
+    unsigned ready[MODEL_TASKS] = {0}, wanted[MODEL_TASKS * 4];
     size_t n = model_list(m, QUEUE_READY, ready), left = 0, taken = 0, looked = 0;
     *out_passed = 0;
     for (size_t i = 0; i < n && !agents[0]; i++)

@@ -380,6 +380,8 @@ static bool settle_identity(const struct failure *f, struct db *db)
 static bool configure(const struct failure *f, struct db *db)
 {
     sqlite3_extended_result_codes(db->sqlite, 1);
+    /* Else statements over partial indexes are compiled anew for every value that is bound: 20 us each. */
+    sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_ENABLE_QPSG, 1, NULL);
     int code = execute(db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
                            "PRAGMA temp_store = MEMORY; PRAGMA synchronous = FULL");
     if (code != SQLITE_OK) return refuse_code(f, db, code);

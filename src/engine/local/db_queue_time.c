@@ -111,10 +111,14 @@ static enum db_result look_ahead(struct db *db, struct db_queue_ticked *out)
 static enum db_result forget_done(struct db *db, const struct db_queue_rules *rules, unsigned limit,
                                   struct db_queue_ticked *out)
 {
-    sqlite3_stmt *s = db_use(db, DB_STATEMENT_TASK_DONE_SWEEP);
+    sqlite3_stmt *s = db_use(db, DB_STATEMENT_TASK_DONE_DUE);
+    db_bind_int(s, 1, db_queue_now_ms(rules));
+    enum db_result result = db_step(db, s);
+    if (result != DB_OK) return result == DB_ABSENT ? DB_OK : result;
+    s = db_use(db, DB_STATEMENT_TASK_DONE_SWEEP);
     db_bind_int(s, 1, db_queue_now_ms(rules));
     db_bind_int(s, 2, limit);
-    enum db_result result = db_write(db, s);
+    result = db_write(db, s);
     if (result != DB_OK) return result == DB_ABSENT ? DB_OK : result;
     out->done_forgotten = sqlite3_changes(db->sqlite);
     if (out->done_forgotten == limit) out->more = true;

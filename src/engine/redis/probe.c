@@ -50,6 +50,7 @@ static void on_info(struct redis_call *call)
     /* hiredis ends strings with a NUL, so strtod stops within the reply. */
     struct slice info = call->replies[0].text;
     gauge_from(p, info, "\nused_memory:", METRIC_REDIS_MEMORY);
+    gauge_from(p, info, "\nmaxmemory:", METRIC_REDIS_MEMORY_MAX);
     gauge_from(p, info, "\nconnected_clients:", METRIC_REDIS_CLIENTS);
     gauge_from(p, info, "\ntotal_commands_processed:", METRIC_REDIS_COMMANDS);
     gauge_from(p, info, "\nkeyspace_hits:", METRIC_REDIS_HITS);

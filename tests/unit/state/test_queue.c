@@ -506,6 +506,45 @@ START_TEST(ready_tasks_are_told_to_daemons_in_turn_and_the_silent_lose_their_pla
 }
 END_TEST
 
+static const char *pass_on(const char *daemon, unsigned hops)
+{
+    return queue_run(&f,
+                     &(struct queue_op){.verb = QUEUE_WAIT,
+                                        .in.wait = {.daemon = slice_of(daemon), .pass_on = 1, .hops = hops}});
+}
+
+static const char *line(void)
+{
+    static char text[64];
+    const struct resp_value *v =
+        resp_call(f.direct, "LRANGE", "phoenix:tasks:waiters:{phoenix:tasks:queue}", "0", "-1", NULL);
+    size_t len = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < v->count && len < sizeof text - 8; i++)
+        len += strlen(format(text + len, sizeof text - len, "%s ", v->items[i].text));
+    return text;
+}
+
+START_TEST(what_one_daemon_has_no_use_for_is_told_to_the_next_until_all_have_been)
+{
+    ck_assert_str_eq(wait_for("d1", true), "ok");
+    ck_assert_str_eq(wait_for("d2", true), "ok");
+    ck_assert_str_eq(wait_for("d3", true), "ok");
+    ck_assert_str_eq(pass_on("d1", 1), "ok"); /* nothing is ready */
+    ck_assert_str_eq(line(), "d1 d2 d3 ");
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +");
+    ck_assert_str_eq(line(), "d2 d3 d1 ");
+    ck_assert_str_eq(pass_on("d1", 1), "ok count=1");
+    ck_assert_str_eq(line(), "d3 d2 d1 "); /* d2 was told, and not d1 itself */
+    ck_assert_str_eq(pass_on("d2", 2), "ok count=1");
+    ck_assert_str_eq(line(), "d1 d3 d2 ");
+    ck_assert_str_eq(pass_on("d3", 3), "ok count=1");
+    ck_assert_str_eq(line(), "d1 d3 d2 ");
+    ck_assert_str_eq(pass_on("stranger", 1), "ok count=1");
+    ck_assert_str_eq(line(), "d3 d2 d1 ");
+}
+END_TEST
+
 static void add_common(TCase *c)
 {
     tcase_add_test(c, what_is_added_is_leased_and_finished_once);
@@ -542,6 +581,7 @@ int main(void)
     tcase_add_test(c, foreign_items_are_adopted_in_order_and_bad_ones_set_aside);
     tcase_add_test(c, an_inbox_of_another_type_is_foreign_and_stops_nothing_else);
     tcase_add_test(c, ready_tasks_are_told_to_daemons_in_turn_and_the_silent_lose_their_place);
+    tcase_add_test(c, what_one_daemon_has_no_use_for_is_told_to_the_next_until_all_have_been);
     c = test_case(suite, "embedded", 30);
     tcase_add_checked_fixture(c, open_embedded, close_queue);
     add_common(c);

@@ -340,6 +340,64 @@ START_TEST(an_ack_finishes_a_task_that_waits_again_but_not_one_of_another_receip
 }
 END_TEST
 
+START_TEST(an_ack_in_doubt_is_kept_and_takes_effect_once)
+{
+    lease_from_redis("a", 60000);
+    atomic_store(&loses, true);
+    fake_redis_script(f.fake, lose_scripts, NULL);
+    ck_assert_str_eq(queue_ack_one(&f, "a", told("a")), "ok +~");
+    atomic_store(&loses, false);
+    hand_back();
+    ck_assert_int_eq(stats.learnt, 1);
+    ck_assert_int_eq(stats.conflicts, 0);
+    ck_assert_str_eq(queue_do(&f, QUEUE_COUNTS), "ok");
+    ck_assert_str_eq(queue_ack_one(&f, "a", told("a")), "ok +");
+}
+END_TEST
+
+static atomic_uint refusals;
+
+static struct fake_verdict refuse_scripts(void *arg, const struct fake_command *c)
+{
+    (void)arg;
+    if (!fake_command_is(c, "EVALSHA")) return (struct fake_verdict){0};
+    atomic_fetch_add(&refusals, 1);
+    return (struct fake_verdict){.reply = "-OOM command not allowed\r\n"};
+}
+
+START_TEST(what_redis_refuses_is_not_kept_and_what_it_refuses_to_take_back_stays)
+{
+    fake_redis_script(f.fake, refuse_scripts, NULL);
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "redis_refused");
+    go_away();
+    ck_assert_str_eq(queue_do(&f, QUEUE_COUNTS), "ok partial");
+    ck_assert_str_eq(queue_add(&f, "b", "", 0), "ok +~");
+    come_back();
+    struct queue_replay *replay = begin_hand_back();
+    unsigned before = atomic_load(&refusals);
+    RUN_UNTIL(&f.on, atomic_load(&refusals) >= before + 2);
+    ck_assert(!queue_replay_idle(replay));
+    fake_redis_script(f.fake, NULL, NULL);
+    RUN_UNTIL(&f.on, queue_replay_idle(replay));
+    ck_assert_int_eq(queue_replay_stats(replay)->tasks, 1);
+    queue_replay_stop(replay);
+    queue_replay_destroy(&replay);
+    ck_assert_str_eq(queue_take(&f, "", 9, 1000), "ok b#1");
+}
+END_TEST
+
+START_TEST(what_cannot_leave_is_kept_within_the_same_request)
+{
+    fake_redis_stop(&f.fake);
+    RUN_UNTIL(&f.on, redis_pool_ready(f.pool) == 0);
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +~"); /* the circuit is closed as yet */
+    ck_assert_str_eq(queue_take(&f, "", 1, 60000), "ok a#1");
+    ck_assert_str_eq(queue_ack_one(&f, "a", told("a")), "ok +");
+    ck_assert_str_eq(queue_do(&f, QUEUE_COUNTS), "ok partial");
+    ck_assert_str_eq(queue_one(&f, QUEUE_GET, "b"), "redis_unavailable");
+}
+END_TEST
+
 START_TEST(a_nack_is_kept_with_what_is_left_of_its_delay)
 {
     lease_from_redis("a", 60000);
@@ -483,6 +541,9 @@ int main(void)
     tcase_add_test(c, an_enqueue_in_doubt_is_kept_not_leased_here_and_added_once);
     tcase_add_test(c, an_ack_is_kept_and_finishes_the_task_afterwards);
     tcase_add_test(c, an_ack_finishes_a_task_that_waits_again_but_not_one_of_another_receipt);
+    tcase_add_test(c, an_ack_in_doubt_is_kept_and_takes_effect_once);
+    tcase_add_test(c, what_redis_refuses_is_not_kept_and_what_it_refuses_to_take_back_stays);
+    tcase_add_test(c, what_cannot_leave_is_kept_within_the_same_request);
     tcase_add_test(c, a_nack_is_kept_with_what_is_left_of_its_delay);
     tcase_add_test(c, acks_of_both_engines_go_in_one_call);
     tcase_add_test(c, what_only_redis_knows_is_unavailable);

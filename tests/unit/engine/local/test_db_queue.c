@@ -90,7 +90,7 @@ START_TEST(every_statement_finds_its_rows_by_an_index)
 }
 END_TEST
 
-START_TEST(a_thousand_operations_cost_as_much_with_many_tasks_as_with_few)
+START_TEST(a_lease_costs_as_much_with_many_tasks_as_with_few)
 {
     enum { FEW = 100, MANY = 20000 };
     char id[24];
@@ -109,6 +109,25 @@ START_TEST(a_thousand_operations_cost_as_much_with_many_tasks_as_with_few)
     }
     ck_assert_int_gt(steps[0], 0);
     ck_assert_int_eq(steps[0], steps[1]);
+}
+END_TEST
+
+START_TEST(no_statement_is_compiled_anew_for_other_values)
+{
+    struct db_queue_ticked ticked;
+    char id[24];
+    for (int i = 0; i < 10; i++) {
+        BEGINS(&f);
+        add(FORMAT(id, "t%d", i), i % 2);
+        rules.now_us += 1000000;
+        ck_assert_int_eq(db_queue_tick(f.db, &rules, 10, &ticked), DB_OK);
+        lease("0123456789abcdef", 1);
+        take_back(2);
+        COMMITS(&f);
+    }
+    for (int i = DB_STATEMENT_TASK_ADD; i < DB_STATEMENT_COUNT; i++)
+        ck_assert_msg(sqlite3_stmt_status(f.db->statements[i], SQLITE_STMTSTATUS_REPREPARE, 0) == 0, "%s",
+                      sqlite3_sql(f.db->statements[i]));
 }
 END_TEST
 
@@ -270,7 +289,8 @@ int main(void)
     TCase *c = test_case(suite, "db_queue", 30);
     tcase_add_checked_fixture(c, start, stop);
     tcase_add_test(c, every_statement_finds_its_rows_by_an_index);
-    tcase_add_test(c, a_thousand_operations_cost_as_much_with_many_tasks_as_with_few);
+    tcase_add_test(c, a_lease_costs_as_much_with_many_tasks_as_with_few);
+    tcase_add_test(c, no_statement_is_compiled_anew_for_other_values);
     tcase_add_test(c, a_rollback_leaves_counts_and_tasks_as_they_were);
     tcase_add_test(c, a_reopened_file_has_its_tasks_leases_and_finished_ids);
     tcase_add_test(c, a_file_of_the_schema_before_the_queue_gains_its_tables);

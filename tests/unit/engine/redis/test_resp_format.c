@@ -45,6 +45,17 @@ START_TEST(a_script_goes_by_its_sha_then_with_its_source)
 }
 END_TEST
 
+START_TEST(keys_given_apart_go_with_their_number_before_the_arguments)
+{
+    static const struct redis_script script = {.source = {"return 1", 8}, .sha = "0123"};
+    const struct slice keys[2] = {SLICE_LITERAL("k1"), SLICE_LITERAL("k2")};
+    const struct redis_command command = {
+        .script = &script, .keys = keys, .keys_count = 2, .argc = 1, .argv = {SLICE_LITERAL("a")}};
+    EXPECT_BYTES(&command, false,
+                 "*6\r\n$7\r\nEVALSHA\r\n$4\r\n0123\r\n$1\r\n2\r\n$2\r\nk1\r\n$2\r\nk2\r\n$1\r\na\r\n");
+}
+END_TEST
+
 START_TEST(commands_append)
 {
     struct buf out = {0};
@@ -75,6 +86,7 @@ int main(void)
     tcase_add_test(c, a_command_is_an_array_of_bulk_strings);
     tcase_add_test(c, arguments_are_any_bytes_also_none);
     tcase_add_test(c, a_script_goes_by_its_sha_then_with_its_source);
+    tcase_add_test(c, keys_given_apart_go_with_their_number_before_the_arguments);
     tcase_add_test(c, commands_append);
     tcase_add_test(c, the_scripts_are_there_and_named_by_their_sha);
     return test_run(suite);

@@ -1,0 +1,97 @@
+#!/bin/bash
+# kubernetes.sh: what can be said of kubernetes/ without an API server: each overlay is rendered, with the example secrets, and judged by
+# tests/kubernetes/check.mjs; that it finds faults is proved on manifests spoilt on purpose. Needs kubectl, node, npm, and on its first
+# run the net: the npm packages, and Debian's client-go for the schema.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$PWD/${BUILD:-build}/kubernetes
+mkdir -p "$work"
+
+fail() {
+    echo "FAILED  $*"
+    exit 1
+}
+for tool in kubectl node npm apt-get dpkg-deb; do
+    command -v "$tool" >/dev/null || fail "$tool is not installed"
+done
+
+# --- tools and schema, once ---
+
+cp tests/kubernetes/* "$work/"
+if [ ! -e "$work/node_modules" ]; then
+    (cd "$work" && npm install --ignore-scripts --no-audit --no-fund --silent) || fail "npm install"
+fi
+fetch_client_go() { # Debian 13's, whatever runs here: Debian 12's knows no native sidecars
+    local apt=$work/apt
+    mkdir -p "$apt"/lists/partial "$apt"/cache/archives/partial
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$apt/sources.list"
+    local options=(-qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
+    apt-get "${options[@]}" update
+    (cd "$apt" && apt-get "${options[@]}" download golang-k8s-client-go-dev)
+    dpkg-deb -x "$apt"/golang-k8s-client-go-dev_*.deb "$work/client-go"
+    rm -rf "$apt"
+}
+if [ ! -e "$work/schema.json" ]; then
+    fetch_client_go || fail "Debian's golang-k8s-client-go-dev"
+    node "$work/schema.mjs" "$work/client-go/usr/share/gocode/src/k8s.io/client-go/applyconfigurations/internal/internal.go" "$work/schema.json"
+fi
+check() {
+    node "$work/check.mjs" "$work/schema.json" "$1"
+}
+
+# --- each overlay ---
+
+render() { # OVERLAY: with secrets and the PodMonitor
+    local dir=$work/render/$1
+    mkdir -p "$dir"
+    cat >"$dir/kustomization.yaml" <<END
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: phoenix
+resources:
+  - $(realpath --relative-to="$dir" "kubernetes/overlays/$1")
+components:
+  - $(realpath --relative-to="$dir" kubernetes/components/example-secrets)
+  - $(realpath --relative-to="$dir" kubernetes/components/podmonitor)
+END
+    kubectl kustomize "$dir" >"$work/$1.yaml" 2>"$work/warnings" || fail "$1: $(cat "$work/warnings")"
+    [ ! -s "$work/warnings" ] || fail "$1: $(cat "$work/warnings")"
+}
+options_of() { # RENDERED: the sidecar's options as NAME=VALUE; its files are those of no pod
+    sed -n 's/^  \(PHOENIX_[A-Z_]*\): "\{0,1\}\([^"]*\)"\{0,1\}$/\1=\2/p' "$1" | grep -v _FILE=
+}
+for overlay in kubernetes/overlays/*/; do
+    name=$(basename "$overlay")
+    render "$name"
+    check "$work/$name.yaml" || fail "$name"
+    mapfile -t options < <(options_of "$work/$name.yaml")
+    [ ${#options[@]} -ge 5 ] || fail "$name: no options"
+    if [ -x "${BUILD:-build}/phoenix-cached" ]; then
+        # This daemon may be older than the manifests: what it says of redis.state_url is for the reader to judge.
+        verdict=$(env -i "${options[@]}" "${BUILD:-build}/phoenix-cached" --check-config 2>&1 | grep -v '^configuration ok$' || true)
+        [ -z "$verdict" ] || echo "note    $name: $verdict"
+        ! grep -v PHOENIX_REDIS_STATE_URL <<<"$verdict" | grep . || fail "$name: an option that the daemon does not know"
+    fi
+    echo "ok      overlay $name: $(grep -c '^kind:' "$work/$name.yaml") objects"
+done
+
+# --- the checks' own test ---
+
+spoilt() { # WHAT SED-EXPRESSION: the checks must find it
+    sed "$2" "$work/standalone.yaml" >"$work/spoilt.yaml"
+    ! cmp -s "$work/standalone.yaml" "$work/spoilt.yaml" || fail "the check's own test spoils nothing: $1"
+    local status=0
+    check "$work/spoilt.yaml" >"$work/found" 2>&1 || status=$?
+    [ $status = 3 ] || fail "not found: $1 (exit code $status)"
+}
+spoilt "an unknown member" 's/enableServiceLinks:/enableServiceLink:/'
+spoilt "an unknown member of the PodMonitor" 's/jobLabel:/jobLabels:/'
+spoilt "a wrong type" 's/failureThreshold: 3$/failureThreshold: "three"/'
+spoilt "a missing required member" '/maxSkew:/d'
+spoilt "a native sidecar that is none" '/restartPolicy: Always/d'
+spoilt "a root file system that can be written" 's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/'
+spoilt "no URL of a Redis" '/PHOENIX_REDIS_URL/d'
+spoilt "a port that nobody has" 's/port: admin/port: administration/'
+spoilt "a Redis with too much memory" 's/REDIS_MAXMEMORY: 6gb/REDIS_MAXMEMORY: 8gb/'
+spoilt "a Secret that is missing" 's/secretName: redis-auth/secretName: redis-authentication/'
+echo "ok      faults put in on purpose are found"

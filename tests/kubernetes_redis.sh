@@ -1,0 +1,134 @@
+#!/bin/bash
+# kubernetes_redis.sh: the scripts that start Redis in kubernetes/redis/state-sentinel and state-cluster, run as their pods would, with real servers: a pod is
+# a directory and an address of the loopback, under its pod's name in an /etc/hosts of the test's own. Needs root (namespaces) and redis-server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ "${1:-}" != inside ]; then exec unshare --net --mount --pid --fork --kill-child --mount-proc -- "$0" inside; fi
+ip link set lo up
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT # the servers go with their process namespace
+export DOMAIN=redis-state.phoenix.svc.cluster.local
+export REDISCLI_AUTH=example-password
+
+fail() {
+    echo "FAILED  $*"
+    tail -n 5 "$dir"/*/log
+    exit 1
+}
+wait_until() { # WHAT COMMAND…: within 40 s
+    local what=$1 until=$((SECONDS + 40))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $until ] || fail "waited in vain until $what"
+        sleep 0.1
+    done
+}
+name() {
+    echo "redis-state-$1.$DOMAIN"
+}
+address() {
+    echo "127.0.0.1$1"
+}
+for n in 0 1 2 3 4 5; do
+    echo "$(address $n) $(name $n)"
+    mkdir -p "$dir/$n/data" "$dir/$n/sentinel"
+done >"$dir/hosts"
+mount --bind "$dir/hosts" /etc/hosts
+mkdir "$dir/secrets"
+printf '%s' "$REDISCLI_AUTH" >"$dir/secrets/redis-password"
+cp kubernetes/components/example-secrets/auth.conf "$dir/secrets/"
+at() { # POD COMMAND…: what its Redis says
+    redis-cli -e -h "$(address "$1")" "${@:2}"
+}
+
+# --- Sentinel ---
+
+redis=() sentinel=()
+start() { # POD: what its containers do
+    POD_NAME=redis-state-$1 REPLICAS=3 DATA=$dir/$1/data SENTINEL=$dir/$1/sentinel CONFIG=$PWD/config/redis SECRETS=$dir/secrets \
+        sh kubernetes/redis/state-sentinel/configure.sh >>"$dir/$1/log"
+    redis-server "$dir/$1/data/redis.conf" --maxmemory 64mb --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
+    redis[$1]=$!
+    redis-server "$dir/$1/sentinel/sentinel.conf" --sentinel --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
+    sentinel[$1]=$!
+    wait_until "pod $1 answers" at "$1" ping
+}
+stop() { # POD, like a node that is lost
+    kill -9 "${redis[$1]}" "${sentinel[$1]}"
+    wait "${redis[$1]}" "${sentinel[$1]}" 2>/dev/null || true
+}
+is_master() {
+    [ "$(at "$1" role | head -n 1)" = master ]
+}
+replicates() { # POD MASTER: in step with it
+    at "$1" info replication | tr -d '\r' | grep -qx "master_host:$(name "$2")" && at "$1" info replication | grep -q master_link_status:up
+}
+ask() { # POD COMMAND…: what its Sentinel says
+    env -u REDISCLI_AUTH redis-cli -e -h "$(address "$1")" -p 26379 sentinel "${@:2}"
+}
+# Who is master, and who there is to follow it: a replica that no Sentinel has heard of (they ask every 10 s) is left behind.
+sentinels_agree() { # MASTER
+    local n
+    for n in 0 1 2; do
+        [ "$(ask $n get-master-addr-by-name state | head -n 1)" = "$(name "$1")" ] || return 1
+        [ "$(ask $n master state | sed -n '/^num-slaves$/{n;p}')" = 2 ] || return 1
+        ask $n ckquorum state >/dev/null || return 1
+    done
+}
+for n in 0 1 2; do start $n; done
+is_master 0 || fail "the first pod is no master at the first start"
+for n in 1 2; do wait_until "pod $n replicates the first" replicates $n 0; done
+wait_until "the Sentinels agree" sentinels_agree 0
+at 0 set kept 1 >/dev/null
+wait_until "the replicas have it" [ "$(at 0 wait 2 5000)" = 2 ]
+echo "ok      Sentinel: the first pod is the master, the others follow"
+
+stop 0
+promoted() {
+    is_master 1 || is_master 2
+}
+wait_until "another pod is promoted" promoted
+master=1 other=2
+if is_master 2; then master=2 other=1; fi
+wait_until "the other follows it" replicates $other $master
+start 0
+wait_until "the first pod comes back as its replica" replicates 0 $master
+[ "$(at 0 get kept)" = 1 ] || fail "the first pod came back without the data"
+echo "ok      Sentinel: the master lost, pod $master is promoted, and the first pod comes back as its replica"
+
+wait_until "the Sentinels agree" sentinels_agree $master
+at $master set later 1 >/dev/null
+wait_until "the replicas have it" [ "$(at $master wait 2 5000)" = 2 ]
+for n in 0 1 2; do stop $n; done
+for n in 0 1 2; do start $n; done
+wait_until "pod $master is the master again" is_master $master
+wait_until "the first pod follows" replicates 0 $master
+[ "$(at $master get later)" = 1 ] || fail "what was written after the failover is lost"
+echo "ok      Sentinel: all pods lost at once, the last master is the master again"
+for n in 0 1 2; do stop $n; done
+
+# --- Cluster ---
+
+for n in 0 1 2 3 4 5; do
+    rm -rf "$dir/$n/data"
+    mkdir "$dir/$n/data"
+    # The arguments of the StatefulSet, but for bind and memory.
+    redis-server config/redis/state.conf --include "$dir/secrets/auth.conf" --dir "$dir/$n/data" --maxmemory 64mb --cluster-enabled yes \
+        --cluster-config-file "$dir/$n/data/nodes.conf" --cluster-announce-ip "$(address $n)" --cluster-node-timeout 5000 \
+        --bind "$(address $n)" >>"$dir/$n/log" 2>&1 &
+done
+join() {
+    CLUSTER_NODES=6 sh kubernetes/redis/state-cluster/join.sh >"$dir/0/join" 2>&1
+}
+cluster_ok() {
+    at "$1" cluster info | tr -d '\r' | grep -qx cluster_state:ok
+}
+join || fail "join.sh: $(cat "$dir/0/join")"
+for n in 0 1 2 3 4 5; do wait_until "node $n sees the cluster" cluster_ok $n; done
+three_replicas() { # the nodes tell each other by and by
+    [ "$(at 0 cluster nodes | grep -c slave)" = 3 ]
+}
+wait_until "every master has a replica" three_replicas
+join || fail "join.sh, the second time: $(cat "$dir/0/join")"
+grep -q 'a cluster already' "$dir/0/join" || fail "join.sh did something to a cluster that stands"
+echo "ok      Cluster: six pods become three masters with a replica each; joining again changes nothing"
