@@ -48,10 +48,11 @@ static void nap(int64_t ms)
     (void)nanosleep(&t, NULL);
 }
 
+static const struct http_answer down = {.body = "", .error = "down"};
+
 /* Its daemon's answer, wherever that listens by now; status 0 while it is down. */
 static const struct http_answer *ask(struct member *m, const char *path, const char *body)
 {
-    static const struct http_answer down = {.body = "", .error = "down"};
     int port = atomic_load(&m->c->port[m->daemon]);
     if (port == 0) return &down;
     if (port != m->port) {
@@ -118,7 +119,7 @@ static void enqueue(struct member *m, unsigned first, unsigned count)
             return;
         }
         for (unsigned i = 0; i < count; i++)
-            ledger_unanswered(m->c->ledger, first + i * m->step);
+            ledger_unanswered(m->c->ledger, first + i * m->step, a != &down && a->status == 0);
         nap(20);
     }
 }

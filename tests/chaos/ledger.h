@@ -29,8 +29,8 @@ void ledger_destroy(struct ledger **l);
 
 /* An enqueue of `task` was acknowledged with this status. */
 void ledger_enqueued(struct ledger *l, unsigned task, int status);
-/* An attempt to enqueue it has no answer. */
-void ledger_unanswered(struct ledger *l, unsigned task);
+/* An attempt to enqueue it was not acknowledged; `died`: its daemon died over it. */
+void ledger_unanswered(struct ledger *l, unsigned task, bool died);
 unsigned ledger_enqueued_count(struct ledger *l);
 
 struct delivery_note {
@@ -46,7 +46,7 @@ void ledger_deed(struct ledger *l, unsigned task, unsigned delivery, enum deed d
 
 /* How many deliveries may have got lost between a daemon and its worker. */
 struct ledger_faults {
-    unsigned redis_kills, daemon_kills;
+    unsigned redis_kills, redis_stops, daemon_kills;
     unsigned deliveries_lost_max;
     double seconds;
 };
