@@ -478,7 +478,8 @@ END_TEST
 
 static const char *wait_for(const char *daemon, bool waits)
 {
-    return queue_run(&f, &(struct queue_op){.verb = QUEUE_WAIT, .in.wait = {slice_of(daemon), waits}});
+    return queue_run(
+        &f, &(struct queue_op){.verb = QUEUE_WAIT, .in.wait = {.daemon = slice_of(daemon), .waits = waits}});
 }
 
 static const char *waiting(void)

@@ -127,7 +127,8 @@ static const char *run_counts(void)
 
 static const char *run_wait(void)
 {
-    return queue_run(&f, &(struct queue_op){.verb = QUEUE_WAIT, .in.wait = {SLICE_LITERAL("d"), true}});
+    return queue_run(
+        &f, &(struct queue_op){.verb = QUEUE_WAIT, .in.wait = {.daemon = SLICE_LITERAL("d"), .waits = true}});
 }
 
 static const char *run_adopt(void)
