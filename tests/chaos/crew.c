@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ARRAY_MAX = 20, LATE_MS = 300, BODY_SIZE = 8192 };
+enum { LATE_MS = 300, BODY_SIZE = 8192 };
 
 struct member {
     struct load_thread *t;

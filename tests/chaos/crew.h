@@ -7,7 +7,7 @@
 
 #include "../support/load.h"
 
-enum { DAEMONS = 2, WORKERS = 8, PRODUCERS = 4, TAKE_MAX = 4, LEASE_MS = 2000 };
+enum { DAEMONS = 2, WORKERS = 8, PRODUCERS = 4, TAKE_MAX = 4, ARRAY_MAX = 20, LEASE_MS = 2000 };
 
 struct crew {
     struct ledger *ledger;

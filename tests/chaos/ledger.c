@@ -54,7 +54,8 @@ struct ledger {
     /* the judgement's */
     unsigned discrepancies;
     unsigned twins; /* tasks that were in Redis and in a file, each unknown to the other */
-    unsigned delivered, causes[CAUSES], deeds[DEEDS], finished_by_204, finished_by_202, by_status[3];
+    unsigned delivered_by_file, delivered, causes[CAUSES], deeds[DEEDS], finished_by_204, finished_by_202,
+        by_status[3];
 };
 
 struct ledger *ledger_create(unsigned tasks)
@@ -229,6 +230,7 @@ static void judge_task(struct ledger *l, unsigned task)
     bool twin = is_twin(e);
     for (unsigned i = 0; i < e->count; i++) {
         const struct delivery *d = &e->deliveries[i];
+        l->delivered_by_file += d->receipt[0] == 'l';
         if (i > 0 && !twin) judge_redelivery(l, task, d - 1, d);
         if (d->deed == DEED_STALE && d->deed_ms < d->lease_end_ms - CLOCK_SLACK_MS)
             discrepancy(l, task, "refused as stale while its lease ran");
@@ -245,12 +247,13 @@ static void print_accounting(const struct ledger *l, const struct ledger_faults 
         redelivered += l->causes[i];
     printf("enqueued      %u (201: %u, 202: %u, 200 on repeating: %u)\n", l->enqueued, l->by_status[1],
            l->by_status[2], l->by_status[0]);
-    printf("delivered     %u\n", l->delivered);
+    printf("delivered     %u (without Redis: %u)\n", l->delivered, l->delivered_by_file);
     printf("redelivered   %u\n", redelivered);
     for (int i = 0; i < CAUSES; i++)
         printf("  %-36s %u\n", cause_names[i], l->causes[i]);
-    printf("acked         %u (by 204: %u, by 202 alone: %u)\n", l->finished_by_204 + l->finished_by_202,
-           l->finished_by_204, l->finished_by_202);
+    printf("acked         %u (by 204: %u, by 202 alone: %u; of %u journaled acks)\n",
+           l->finished_by_204 + l->finished_by_202, l->finished_by_204, l->finished_by_202,
+           l->deeds[DEED_JOURNALED]);
     printf("stale         %u\n", l->deeds[DEED_STALE]);
     printf("twins         %u (enqueued again, without Redis, after the daemon had died over the first)\n",
            l->twins);
@@ -260,15 +263,19 @@ static void print_accounting(const struct ledger *l, const struct ledger_faults 
     printf("discrepancies %u\n", l->discrepancies);
 }
 
+static void expect_at_most(struct ledger *l, const char *what, unsigned count, unsigned most)
+{
+    if (count <= most) return;
+    l->discrepancies++;
+    printf("DISCREPANCY %s: %u, more than the %u that the kills explain\n", what, count, most);
+}
+
 unsigned ledger_judge(struct ledger *l, const struct ledger_faults *faults)
 {
     for (unsigned i = 0; i < l->tasks; i++)
         judge_task(l, i);
-    if (l->causes[CAUSE_UNSEEN] > faults->deliveries_lost_max) {
-        l->discrepancies++;
-        printf("DISCREPANCY %u deliveries never arrived, more than the %u that the kills explain\n",
-               l->causes[CAUSE_UNSEEN], faults->deliveries_lost_max);
-    }
+    expect_at_most(l, "deliveries never arrived", l->causes[CAUSE_UNSEEN], faults->deliveries_lost_max);
+    expect_at_most(l, "twins", l->twins, faults->twins_max);
     print_accounting(l, faults);
     (void)fflush(stdout);
     return l->discrepancies;

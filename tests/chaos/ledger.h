@@ -44,10 +44,10 @@ void ledger_extended(struct ledger *l, unsigned task, unsigned delivery, int64_t
 /* `at_ms`: of DEED_NACKED when it was first sent, else when the answer was there. */
 void ledger_deed(struct ledger *l, unsigned task, unsigned delivery, enum deed deed, int64_t at_ms);
 
-/* How many deliveries may have got lost between a daemon and its worker. */
 struct ledger_faults {
     unsigned redis_kills, redis_stops, daemon_kills;
-    unsigned deliveries_lost_max;
+    unsigned deliveries_lost_max; /* between a daemon and its worker */
+    unsigned twins_max;           /* enqueues that were under way when their daemon died */
     double seconds;
 };
 /* Prints the accounting and each discrepancy; the number of these. */
