@@ -57,7 +57,8 @@ struct queue_store *queue_store_create(const struct queue_store_options *options
     atomic_init(&store->held, 1);
     store->names = malloc((size_t)QUEUE_KEYS * NAME_MAX_BYTES);
     store->channel = malloc(NAME_MAX_BYTES);
-    if (!store->names || !store->channel) {
+    if (options->node && options->spool) store->sent = queue_sent_create();
+    if (!store->names || !store->channel || (options->node && options->spool && !store->sent)) {
         queue_store_destroy(&store);
         return NULL;
     }
@@ -77,6 +78,7 @@ struct queue_store *queue_store_create(const struct queue_store_options *options
 void queue_store_destroy(struct queue_store **store)
 {
     if (!*store) return;
+    free((*store)->sent);
     free((*store)->names);
     free((*store)->channel);
     free(*store);

@@ -7,19 +7,22 @@
 
 #include "engine/redis/script.h"
 #include "loop/loop.h"
+#include "util/hash.h"
 
 #include <stdatomic.h>
 
 enum { QUEUE_KEYS = 17, QUEUE_NUMBERS = 8 };
 
 struct queue_local;
+struct queue_sent;
 struct giving_back;
 
 struct queue_store {
     struct queue_store_options options;
     /* Rows of the file that Redis has to learn of, roughly: never 0 while there are any. */
     _Atomic int64_t held;
-    char *names; /* of the keys, one after the other */
+    struct queue_sent *sent; /* NULL: embedded, or no spool */
+    char *names;             /* of the keys, one after the other */
     char *channel;
     struct slice keys[QUEUE_KEYS];
 };
@@ -60,6 +63,13 @@ void queue_redis_return(struct queue_port *port, const char op_id[QUEUE_OP_SIZE]
 void queue_make_op_id(char out[QUEUE_OP_SIZE]);
 void queue_reset_results(struct queue_op *op);
 const struct queue_store *queue_work_store(const struct queue_work *work);
+
+/* --- queue_sent.c: ids that Redis has taken from this daemon lately. Enqueued again while it is away such a
+ * task is kept as in doubt, for it may run there. Any thread. --- */
+
+struct queue_sent *queue_sent_create(void); /* NULL: no memory. For free() */
+void queue_sent_note(struct queue_sent *sent, struct slice id);
+bool queue_sent_has(const struct queue_sent *sent, struct slice id);
 
 /* --- queue_ask.c --- */
 

@@ -4,7 +4,7 @@
  *   circuit open  the file; what only Redis knows is REDIS_UNAVAILABLE
  *   else          the file first where it may hold the task or gave the receipt; Redis for what that leaves;
  * and the file again for what Redis did not take: enqueues, acks, nacks, dequeues, counts and lists. What was
- * sent and not settled in time is kept as in doubt.
+ * sent and not settled in time is kept as in doubt, and so is a task whose id Redis has taken before.
  *
  * An operation of the caller's is one or more inner ones, one at a time. Of an enqueue or ack each inner one
  * has the items that are still open. */
@@ -183,6 +183,12 @@ static bool falls_back(enum queue_verb verb)
     }
 }
 
+static void note_sent(struct route *r)
+{
+    for (size_t i = 0; i < r->inner.in.enqueue.count; i++)
+        queue_sent_note(r->port->store->sent, r->inner.in.enqueue.tasks[i].id);
+}
+
 static void on_redis(struct queue_op *inner)
 {
     struct route *r = inner->arg;
@@ -198,6 +204,7 @@ static void on_redis(struct queue_op *inner)
         end_failed(r);
         return;
     }
+    if (inner->verb == QUEUE_ENQUEUE) note_sent(r);
     if (r->verdicts) close_items(r, false);
     end(r);
 }

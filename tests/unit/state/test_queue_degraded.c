@@ -298,6 +298,23 @@ static void lease_from_redis(const char *id, int64_t lease_ms)
     ck_assert_str_eq(queue_take(&f, "", 1, lease_ms), FORMAT(text, "ok %s#1", id));
 }
 
+START_TEST(one_that_redis_has_taken_is_not_leased_here_when_it_is_enqueued_again)
+{
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +");
+    go_away();
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +~");
+    ck_assert_str_eq(queue_add(&f, "b", "", 0), "ok +~");
+    ck_assert_str_eq(queue_take(&f, "", 2, 1000), "ok b#1");
+    ck_assert_str_eq(queue_ack_one(&f, "b", told("b")), "ok +");
+    come_back();
+    ck_assert_str_eq(queue_take(&f, "", 1, 1000), "ok a#1");
+    ck_assert_str_eq(queue_ack_one(&f, "a", told("a")), "ok +");
+    hand_back();
+    ck_assert_str_eq(queue_do(&f, QUEUE_COUNTS), "ok");
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok acked");
+}
+END_TEST
+
 START_TEST(an_ack_is_kept_and_finishes_the_task_afterwards)
 {
     lease_from_redis("a", 60000);
@@ -539,6 +556,7 @@ int main(void)
     tcase_add_test(c, a_crash_between_redis_and_the_spool_hands_back_again_to_no_effect);
     tcase_add_test(c, many_go_over_in_rounds_and_none_twice);
     tcase_add_test(c, an_enqueue_in_doubt_is_kept_not_leased_here_and_added_once);
+    tcase_add_test(c, one_that_redis_has_taken_is_not_leased_here_when_it_is_enqueued_again);
     tcase_add_test(c, an_ack_is_kept_and_finishes_the_task_afterwards);
     tcase_add_test(c, an_ack_finishes_a_task_that_waits_again_but_not_one_of_another_receipt);
     tcase_add_test(c, an_ack_in_doubt_is_kept_and_takes_effect_once);
