@@ -246,7 +246,7 @@ fuzz:
 bench bench-check:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
 	@$(MAKE) --no-print-directory bench-build
-	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/run.sh && BUILD=$(BUILD) bench/spool.sh,bench/check.sh)
+	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/all.sh,bench/check.sh)
 
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 .PHONY: bench-build

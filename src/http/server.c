@@ -89,9 +89,10 @@ static size_t on_unescape(void *cls, struct MHD_Connection *c, char *text)
 
 static struct MHD_Daemon *start_daemon(struct server *s)
 {
-    /* Without the channel to itself that MHD_ALLOW_SUSPEND_RESUME implies: the hook does its work. */
-    unsigned flags =
-        (MHD_ALLOW_SUSPEND_RESUME & ~(unsigned)MHD_USE_ITC) | MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET;
+    /* Without the channel to itself that MHD_ALLOW_SUSPEND_RESUME implies: the hook does its work. Dates are
+     * ours (server_answer.c): MHD would make one for each answer, kept ones too. */
+    unsigned flags = (MHD_ALLOW_SUSPEND_RESUME & ~(unsigned)MHD_USE_ITC) | MHD_USE_EPOLL |
+                     MHD_USE_NO_LISTEN_SOCKET | MHD_USE_SUPPRESS_DATE_NO_CLOCK;
     struct MHD_OptionItem strict[] = {
 #if MHD_VERSION >= 0x01000000
         {MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL}, /* no folded lines, no redirects for blanks in URLs */

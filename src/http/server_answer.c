@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static void on_release(void *arg)
 {
@@ -73,11 +74,23 @@ static struct MHD_Response *make_response(struct server *s, const struct answer 
     return NULL;
 }
 
+/* Made once a second. */
+static const char *date_now(struct server *s)
+{
+    time_t now = (time_t)(clock_wall_ms(loop_clock(s->options.loop)) / 1000);
+    struct tm utc;
+    if ((int64_t)now != s->date_at && gmtime_r(&now, &utc)) {
+        (void)strftime(s->date, sizeof s->date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+        s->date_at = (int64_t)now;
+    }
+    return s->date;
+}
+
 static bool add_headers(const struct exchange *x, struct MHD_Response *r, const struct answer *a)
 {
     struct slice id = x->request.header[HTTP_HEADER_REQUEST_ID];
-    bool good = true, has_control = false;
-    if (a->content_type) good = MHD_add_response_header(r, "Content-Type", a->content_type) == MHD_YES;
+    bool has_control = false, good = MHD_add_response_header(r, "Date", date_now(x->server)) == MHD_YES;
+    if (a->content_type) good &= MHD_add_response_header(r, "Content-Type", a->content_type) == MHD_YES;
     for (size_t i = 0; i < a->field_count; i++) {
         const struct http_field *f = &a->fields[i];
         has_control |= strcmp(f->name, "Cache-Control") == 0;

@@ -130,6 +130,8 @@ struct server {
     /* The last Host that was found well-formed and allowed: clients repeat theirs. */
     char host_known[64];
     size_t host_known_len;
+    char date[32]; /* the value of Date as of date_at (seconds since 1970) */
+    int64_t date_at;
 
     struct held_body *held_free;
     unsigned held_free_count;

@@ -227,7 +227,7 @@ static enum db_result run_purge(struct queue_local_work *w, struct db *db, const
 
 static enum db_result run_tick(struct queue_local_work *w, struct db *db, const struct db_queue_rules *rules)
 {
-    struct db_queue_ticked t;
+    struct db_queue_ticked t = {0};
     enum db_result result = db_queue_tick(db, rules, QUEUE_STEP_MAX, &t);
     if (result != DB_OK) return result;
     w->mine.ticked = (struct queue_ticked){.more = t.more,

@@ -291,8 +291,8 @@ START_TEST(any_sequence_agrees_with_a_simple_model)
             bool waits = (state >> 43 & 1) != 0;
             int64_t time = waits ? now + (int64_t)(state >> 44 & 31) : 0;
             if (waits && k->entries && k->taken)
-                for (struct model_key *o = keys; o < keys + MODEL_KEYS; o++)
-                    if (o->not_before == time) time++, o = keys - 1;
+                for (int o = 0; o < MODEL_KEYS; o++)
+                    if (keys[o].not_before == time) time++, o = -1;
             give_back(id, time);
             if (k->entries == 0 || !k->taken) break;
             k->taken = false;
