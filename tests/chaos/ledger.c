@@ -186,6 +186,12 @@ static void judge_redelivery(struct ledger *l, unsigned task, const struct deliv
     }
 }
 
+/* Also where but one of the two was given out: finished, it takes the other's lease with it. */
+static bool may_be_twin(const struct entry *e)
+{
+    return e->died && e->status == 202;
+}
+
 /* One id in two places: Redis had executed the enqueue that its daemon died over, and the daemon that came
  * back took the repeated one without Redis. What no daemon can see it cannot compare (DESIGN §6.4): such a
  * task may run once in each place, each with a first attempt of its own. Receipts begin with their engine's
@@ -194,8 +200,7 @@ static bool is_twin(const struct entry *e)
 {
     for (unsigned i = 1; i < e->count; i++) {
         const struct delivery *d = &e->deliveries[i];
-        if (d->attempt == d[-1].attempt && d->receipt[0] != d[-1].receipt[0])
-            return e->died && e->status == 202;
+        if (d->attempt == d[-1].attempt && d->receipt[0] != d[-1].receipt[0]) return may_be_twin(e);
     }
     return false;
 }
@@ -232,7 +237,7 @@ static void judge_task(struct ledger *l, unsigned task)
         const struct delivery *d = &e->deliveries[i];
         l->delivered_by_file += d->receipt[0] == 'l';
         if (i > 0 && !twin) judge_redelivery(l, task, d - 1, d);
-        if (d->deed == DEED_STALE && d->deed_ms < d->lease_end_ms - CLOCK_SLACK_MS)
+        if (d->deed == DEED_STALE && !may_be_twin(e) && d->deed_ms < d->lease_end_ms - CLOCK_SLACK_MS)
             discrepancy(l, task, "refused as stale while its lease ran");
     }
     l->delivered += e->count;
