@@ -186,7 +186,7 @@ static void judge_redelivery(struct ledger *l, unsigned task, const struct deliv
     }
 }
 
-/* Also where but one of the two was given out: finished, it takes the other's lease with it. */
+/* Of what may be in two places (is_twin) the one that is finished may take the other's lease with it. */
 static bool may_be_twin(const struct entry *e)
 {
     return e->died && e->status == 202;
