@@ -69,6 +69,7 @@ struct queue_task {
     unsigned priority;  /* 0 to 255 */
     unsigned max_attempts;
     int64_t delay_ms, ttl_ms;
+    bool made; /* its id is this daemon's own: nobody has sent it before */
 };
 
 struct queue_ack {

@@ -125,6 +125,7 @@ static enum status read_ids(struct reading *r, const struct json_field *fields, 
         uuid_v7(r->now_ms, id);
         r->id = (struct run){r->bytes->len, UUID_SIZE - 1};
         buf_append(r->bytes, id, UUID_SIZE - 1);
+        r->task.made = true;
     }
     if (status == STATUS_OK) status = read_id(r, &fields[CORRELATION_ID], false, out_correlation);
     if (status == STATUS_OK) status = read_id(r, &fields[AGENT], false, &r->agent);

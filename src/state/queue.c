@@ -50,14 +50,18 @@ enum { PART_WAITERS = 11 };
 
 struct queue_store *queue_store_create(const struct queue_store_options *options)
 {
-    enum { NAME_MAX_BYTES = 256 };
+    enum { NAME_MAX_BYTES = 256, UNSURE_MS = 60000 /* longer than callers repeat what was not answered */ };
     struct queue_store *store = calloc(1, sizeof *store);
     if (!store) return NULL;
     store->options = *options;
     atomic_init(&store->held, 1);
     store->names = malloc((size_t)QUEUE_KEYS * NAME_MAX_BYTES);
     store->channel = malloc(NAME_MAX_BYTES);
-    if (options->node && options->spool) store->sent = queue_sent_create();
+    if (options->node && options->spool) {
+        store->sent = queue_sent_create();
+        if (spool_was_killed(options->spool))
+            store->unsure_until_ms = clock_mono_ms(redis_node_options(options->node)->clock) + UNSURE_MS;
+    }
     if (!store->names || !store->channel || (options->node && options->spool && !store->sent)) {
         queue_store_destroy(&store);
         return NULL;
@@ -73,6 +77,14 @@ struct queue_store *queue_store_create(const struct queue_store_options *options
     }
     snprintf(store->channel, NAME_MAX_BYTES, "%s:", store->keys[PART_WAITERS].ptr);
     return store;
+}
+
+bool queue_is_unsure(const struct queue_store *store)
+{
+    if (!store->unsure_until_ms) return false;
+    const struct clock *clock = redis_node_options(store->options.node)->clock;
+    return !atomic_load_explicit(&store->reached, memory_order_relaxed) ||
+           clock_mono_ms(clock) < store->unsure_until_ms;
 }
 
 void queue_store_destroy(struct queue_store **store)

@@ -56,9 +56,11 @@ static enum status status_of(char said)
 
 /* --- many at once --- */
 
-static bool is_doubtful(const struct queue_local_work *w, struct slice id)
+static bool is_doubtful(const struct queue_local_work *w, const struct queue_task *t)
 {
-    return w->mode == QUEUE_LOCAL_DOUBT || (w->store->sent && queue_sent_has(w->store->sent, id));
+    const struct queue_store *store = w->store;
+    return w->mode == QUEUE_LOCAL_DOUBT || (store->sent && queue_sent_has(store->sent, t->id)) ||
+           (!t->made && queue_is_unsure(store));
 }
 
 static enum db_result run_enqueue(struct queue_local_work *w, struct db *db,
@@ -79,7 +81,7 @@ static enum db_result run_enqueue(struct queue_local_work *w, struct db *db,
         char said;
         enum db_result result = w->mode == QUEUE_LOCAL_LOOK
                                     ? db_queue_known(db, rules, t->id, &said)
-                                    : db_queue_add(db, rules, &task, is_doubtful(w, t->id), &said);
+                                    : db_queue_add(db, rules, &task, is_doubtful(w, t), &said);
         if (result != DB_OK) return result;
         verdicts[i] = (struct queue_verdict){.added = said == DB_QUEUE_DONE};
         if (said == DB_QUEUE_NO_TASK)

@@ -22,6 +22,8 @@ struct queue_store {
     /* Rows of the file that Redis has to learn of, roughly: never 0 while there are any. */
     _Atomic int64_t held;
     struct queue_sent *sent; /* NULL: embedded, or no spool */
+    _Atomic bool reached;    /* Redis has answered since the start */
+    int64_t unsure_until_ms; /* monotonic; 0: the process before ended in order */
     char *names;             /* of the keys, one after the other */
     char *channel;
     struct slice keys[QUEUE_KEYS];
@@ -70,6 +72,9 @@ const struct queue_store *queue_work_store(const struct queue_work *work);
 struct queue_sent *queue_sent_create(void); /* NULL: no memory. For free() */
 void queue_sent_note(struct queue_sent *sent, struct slice id);
 bool queue_sent_has(const struct queue_sent *sent, struct slice id);
+/* The process before was killed, perhaps over an enqueue that Redis may have, and its caller may repeat it
+ * now. */
+bool queue_is_unsure(const struct queue_store *store);
 
 /* --- queue_ask.c --- */
 

@@ -4,7 +4,8 @@
  *   circuit open  the file; what only Redis knows is REDIS_UNAVAILABLE
  *   else          the file first where it may hold the task or gave the receipt; Redis for what that leaves;
  * and the file again for what Redis did not take: enqueues, acks, nacks, dequeues, counts and lists. What was
- * sent and not settled in time is kept as in doubt, and so is a task whose id Redis has taken before.
+ * sent and not settled in time is kept as in doubt, and so is a task whose id Redis has taken before, or may
+ * have taken from a process that was killed.
  *
  * An operation of the caller's is one or more inner ones, one at a time. Of an enqueue or ack each inner one
  * has the items that are still open. */
@@ -200,6 +201,7 @@ static void on_redis(struct queue_op *inner)
             end_failed(r);
         return;
     }
+    atomic_store_explicit(&r->port->store->reached, true, memory_order_relaxed);
     if (inner->status != STATUS_OK) {
         end_failed(r);
         return;

@@ -119,7 +119,7 @@ static void enqueue(struct member *m, unsigned first, unsigned count)
             return;
         }
         for (unsigned i = 0; i < count; i++)
-            ledger_unanswered(m->c->ledger, first + i * m->step, a != &down && a->status == 0);
+            ledger_unanswered(m->c->ledger, first + i * m->step);
         nap(20);
     }
 }

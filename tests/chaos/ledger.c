@@ -42,7 +42,6 @@ struct entry {
     struct delivery *deliveries;
     unsigned count;
     unsigned unanswered; /* enqueues */
-    bool died;           /* a daemon, over one of them */
     int status;          /* of the acknowledged enqueue; 0: none */
 };
 
@@ -53,7 +52,6 @@ struct ledger {
     struct entry *entries;
     /* the judgement's */
     unsigned discrepancies;
-    unsigned twins; /* tasks that were in Redis and in a file, each unknown to the other */
     unsigned delivered_by_file, delivered, causes[CAUSES], deeds[DEEDS], finished_by_204, finished_by_202,
         by_status[3];
 };
@@ -97,11 +95,10 @@ void ledger_enqueued(struct ledger *l, unsigned task, int status)
     close_entry(l);
 }
 
-void ledger_unanswered(struct ledger *l, unsigned task, bool died)
+void ledger_unanswered(struct ledger *l, unsigned task)
 {
     struct entry *e = open_entry(l, task);
     e->unanswered++;
-    e->died |= died;
     close_entry(l);
 }
 
@@ -186,26 +183,7 @@ static void judge_redelivery(struct ledger *l, unsigned task, const struct deliv
     }
 }
 
-/* Of what may be in two places (is_twin) the one that is finished may take the other's lease with it. */
-static bool may_be_twin(const struct entry *e)
-{
-    return e->died && e->status == 202;
-}
-
-/* One id in two places: Redis had executed the enqueue that its daemon died over, and the daemon that came
- * back took the repeated one without Redis. What no daemon can see it cannot compare (DESIGN §6.4): such a
- * task may run once in each place, each with a first attempt of its own. Receipts begin with their engine's
- * letter. */
-static bool is_twin(const struct entry *e)
-{
-    for (unsigned i = 1; i < e->count; i++) {
-        const struct delivery *d = &e->deliveries[i];
-        if (d->attempt == d[-1].attempt && d->receipt[0] != d[-1].receipt[0]) return may_be_twin(e);
-    }
-    return false;
-}
-
-static void judge_acks(struct ledger *l, unsigned task, unsigned most)
+static void judge_acks(struct ledger *l, unsigned task)
 {
     const struct entry *e = &l->entries[task];
     unsigned counts[DEEDS] = {0};
@@ -213,7 +191,7 @@ static void judge_acks(struct ledger *l, unsigned task, unsigned most)
         counts[e->deliveries[i].deed]++;
     for (int i = 0; i < DEEDS; i++)
         l->deeds[i] += counts[i];
-    if (counts[DEED_ACKED] > most) discrepancy(l, task, "acked more than once");
+    if (counts[DEED_ACKED] > 1) discrepancy(l, task, "acked more than once");
     if (counts[DEED_ACKED] + counts[DEED_JOURNALED] == 0) discrepancy(l, task, "never acked");
     l->finished_by_204 += counts[DEED_ACKED] > 0;
     l->finished_by_202 += counts[DEED_ACKED] == 0 && counts[DEED_JOURNALED] > 0;
@@ -232,17 +210,15 @@ static void judge_task(struct ledger *l, unsigned task)
     }
     qsort(e->deliveries, e->count, sizeof *e->deliveries, by_attempt);
     l->causes[CAUSE_UNSEEN] += e->deliveries[0].attempt - 1;
-    bool twin = is_twin(e);
     for (unsigned i = 0; i < e->count; i++) {
         const struct delivery *d = &e->deliveries[i];
         l->delivered_by_file += d->receipt[0] == 'l';
-        if (i > 0 && !twin) judge_redelivery(l, task, d - 1, d);
-        if (d->deed == DEED_STALE && !may_be_twin(e) && d->deed_ms < d->lease_end_ms - CLOCK_SLACK_MS)
+        if (i > 0) judge_redelivery(l, task, d - 1, d);
+        if (d->deed == DEED_STALE && d->deed_ms < d->lease_end_ms - CLOCK_SLACK_MS)
             discrepancy(l, task, "refused as stale while its lease ran");
     }
     l->delivered += e->count;
-    l->twins += twin;
-    judge_acks(l, task, twin ? 2 : 1);
+    judge_acks(l, task);
 }
 
 static void print_accounting(const struct ledger *l, const struct ledger_faults *f)
@@ -260,8 +236,6 @@ static void print_accounting(const struct ledger *l, const struct ledger_faults 
            l->finished_by_204 + l->finished_by_202, l->finished_by_204, l->finished_by_202,
            l->deeds[DEED_JOURNALED]);
     printf("stale         %u\n", l->deeds[DEED_STALE]);
-    printf("twins         %u (enqueued again, without Redis, after the daemon had died over the first)\n",
-           l->twins);
     printf("kills         redis-server %u (and stopped for a while %u), daemon %u\n", f->redis_kills,
            f->redis_stops, f->daemon_kills);
     printf("seconds       %.1f\n", f->seconds);
@@ -280,7 +254,6 @@ unsigned ledger_judge(struct ledger *l, const struct ledger_faults *faults)
     for (unsigned i = 0; i < l->tasks; i++)
         judge_task(l, i);
     expect_at_most(l, "deliveries never arrived", l->causes[CAUSE_UNSEEN], faults->deliveries_lost_max);
-    expect_at_most(l, "twins", l->twins, faults->twins_max);
     print_accounting(l, faults);
     (void)fflush(stdout);
     return l->discrepancies;

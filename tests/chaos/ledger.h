@@ -29,8 +29,8 @@ void ledger_destroy(struct ledger **l);
 
 /* An enqueue of `task` was acknowledged with this status. */
 void ledger_enqueued(struct ledger *l, unsigned task, int status);
-/* An attempt to enqueue it was not acknowledged; `died`: its daemon died over it. */
-void ledger_unanswered(struct ledger *l, unsigned task, bool died);
+/* An attempt to enqueue it was not acknowledged. */
+void ledger_unanswered(struct ledger *l, unsigned task);
 unsigned ledger_enqueued_count(struct ledger *l);
 
 struct delivery_note {
@@ -47,7 +47,6 @@ void ledger_deed(struct ledger *l, unsigned task, unsigned delivery, enum deed d
 struct ledger_faults {
     unsigned redis_kills, redis_stops, daemon_kills;
     unsigned deliveries_lost_max; /* between a daemon and its worker */
-    unsigned twins_max;           /* enqueues that were under way when their daemon died */
     double seconds;
 };
 /* Prints the accounting and each discrepancy; the number of these. */

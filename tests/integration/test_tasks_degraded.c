@@ -76,13 +76,13 @@ static void enqueue_batch(int number)
 }
 
 /* The member of the only task that a dequeue gave. */
-static void take_one(char id[32], char receipt[96])
+static void take_one(char id[64], char receipt[96])
 {
     const struct http_answer *got = http_send(h, "POST", "/tasks/dequeue", "{\"lease\":600}");
     EXPECT_STATUS(got, 200);
     const char *at = strstr(got->body, "\"task_id\":\"");
     ck_assert_ptr_nonnull(at);
-    snprintf(id, 32, "%.*s", (int)strcspn(at + 11, "\""), at + 11);
+    snprintf(id, 64, "%.*s", (int)strcspn(at + 11, "\""), at + 11);
     at = strstr(got->body, "\"receipt\":\"");
     ck_assert_ptr_nonnull(at);
     snprintf(receipt, 96, "%.*s", (int)strcspn(at + 11, "\""), at + 11);
@@ -98,7 +98,7 @@ static int ack(const char *id, const char *receipt)
 
 START_TEST(each_task_of_an_outage_is_finished_here_or_in_redis_once_though_the_daemon_is_killed)
 {
-    char id[32], receipt[96], path[64];
+    char id[64], receipt[96], path[64];
     cut_off();
     for (int i = 0; i < BATCHES; i++)
         enqueue_batch(i);
@@ -131,7 +131,7 @@ END_TEST
 
 START_TEST(an_ack_of_a_lease_from_redis_outlives_the_outage_and_the_daemon)
 {
-    char id[32], receipt[96];
+    char id[64], receipt[96];
     EXPECT_STATUS(http_send(h, "POST", "/tasks", "{\"task_id\":\"a\",\"payload\":1}"), 201);
     take_one(id, receipt);
     ck_assert_int_eq(receipt[0], 'r');
@@ -148,6 +148,57 @@ START_TEST(an_ack_of_a_lease_from_redis_outlives_the_outage_and_the_daemon)
 }
 END_TEST
 
+static const struct http_answer *enqueue(const char *body)
+{
+    return http_send(h, "POST", "/tasks", body);
+}
+
+/* The killed one may have sent it, and its caller may repeat it: only Redis can tell. */
+START_TEST(after_a_kill_an_id_that_a_caller_gives_waits_for_redis)
+{
+    char id[64], receipt[96], line[128];
+    EXPECT_STATUS(enqueue("{\"task_id\":\"first\",\"payload\":1}"), 201);
+    redis_server_pause(redis);
+    kill_daemon();
+    redis_proxy_refuse(proxy, true);
+    redis_proxy_cut(proxy);
+    start_daemon();
+    EXPECT_STATUS(enqueue("{\"task_id\":\"first\",\"payload\":1}"), 202);
+    EXPECT_STATUS(http_send(h, "POST", "/tasks/dequeue", "{}"), 204);
+    EXPECT_STATUS(enqueue("{\"payload\":2}"), 202); /* its id is new for certain */
+    take_one(id, receipt);
+    ck_assert_int_eq(receipt[0], 'l');
+    char path[96];
+    EXPECT_STATUS(http_send(h, "POST", FORMAT(path, "/tasks/%s/ack", id),
+                            FORMAT(line, "{\"receipt\":\"%s\"}", receipt)),
+                  204);
+    redis_server_resume(redis);
+    redis_proxy_refuse(proxy, false);
+    WAIT_FOR(daemon_metric(d, "phoenix_redis_up") == 1 && daemon_metric(d, "phoenix_tasks_spooled") == 0,
+             10000);
+    take_one(id, receipt);
+    ck_assert_str_eq(id, "first");
+    ck_assert_int_eq(receipt[0], 'r');
+    EXPECT_STATUS(http_send(h, "POST", "/tasks/first/ack", FORMAT(line, "{\"receipt\":\"%s\"}", receipt)),
+                  204);
+    EXPECT_STATUS(http_send(h, "POST", "/tasks/dequeue", "{}"), 204);
+}
+END_TEST
+
+START_TEST(after_an_end_in_order_an_id_that_a_caller_gives_is_worked_on_here)
+{
+    char id[64], receipt[96];
+    cut_off();
+    http_close(&h);
+    daemon_stop(&d);
+    start_daemon();
+    EXPECT_STATUS(enqueue("{\"task_id\":\"first\",\"payload\":1}"), 202);
+    take_one(id, receipt);
+    ck_assert_str_eq(id, "first");
+    ck_assert_int_eq(ack(id, receipt), 204);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tasks_degraded");
@@ -155,5 +206,7 @@ int main(void)
     tcase_add_checked_fixture(c, start, stop);
     tcase_add_test(c, each_task_of_an_outage_is_finished_here_or_in_redis_once_though_the_daemon_is_killed);
     tcase_add_test(c, an_ack_of_a_lease_from_redis_outlives_the_outage_and_the_daemon);
+    tcase_add_test(c, after_a_kill_an_id_that_a_caller_gives_waits_for_redis);
+    tcase_add_test(c, after_an_end_in_order_an_id_that_a_caller_gives_is_worked_on_here);
     return test_run(suite);
 }

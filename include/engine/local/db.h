@@ -31,6 +31,9 @@ struct db_options {
  * schema, or belongs to another identity. */
 struct db *db_open(const struct db_options *options, char *error, size_t error_size);
 void db_close(struct db **db);
+/* The last process that had the file did not close it: what it was about to do, or had sent to others, is not
+ * known. */
+bool db_was_killed(const struct db *db);
 
 /* Changes belong between begin and commit. Any call that returns DB_FULL or DB_BROKEN has rolled the
  * transaction back, and the calls after it return the same until the next begin; a further rollback is

@@ -55,6 +55,8 @@ struct spool *spool_create(const struct spool_options *options, char *error, siz
  * name must still exist. */
 void spool_destroy(struct spool **spool);
 
+bool spool_was_killed(const struct spool *spool); /* db_was_killed. Any thread */
+
 /* Any thread. False: queue full, or known not to commit (a write after a failed fsync, or within a second of
  * a full disk): done will not be called. */
 bool spool_submit(struct spool *spool, struct spool_op *op);

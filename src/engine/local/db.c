@@ -430,6 +430,22 @@ static bool load_counts(const struct failure *f, struct db *db)
     return true;
 }
 
+/* A mark that stands while a process has the file. Where it cannot be written or removed, it says too much:
+ * that costs a minute's caution. */
+static void mark_running(struct db *db)
+{
+    int64_t marked = 0;
+    db->was_killed =
+        read_number(db, "SELECT count(*) FROM meta WHERE name = 'running'", &marked) == SQLITE_OK && marked;
+    (void)execute(db, "INSERT OR REPLACE INTO meta (name, value) VALUES ('running', '1')");
+    db->marked = true;
+}
+
+bool db_was_killed(const struct db *db)
+{
+    return db->was_killed;
+}
+
 struct db *db_open(const struct db_options *options, char *error, size_t error_size)
 {
     struct failure f = {options, error, error_size};
@@ -446,8 +462,10 @@ struct db *db_open(const struct db_options *options, char *error, size_t error_s
         goto fail;
     }
     if (configure(&f, db) && create_schema(&f, db) && settle_identity(&f, db) && prepare(&f, db) &&
-        load_counts(&f, db))
+        load_counts(&f, db)) {
+        mark_running(db);
         return db;
+    }
 fail:
     db_close(&db);
     return NULL;
@@ -460,6 +478,7 @@ void db_close(struct db **pdb)
     if (!db) return;
     for (unsigned i = 0; i < DB_STATEMENT_COUNT; i++)
         sqlite3_finalize(db->statements[i]);
+    if (db->marked && !db->broken) (void)execute(db, "DELETE FROM meta WHERE name = 'running'");
     if (db->broken) sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(db->sqlite);
     free(db);

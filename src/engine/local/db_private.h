@@ -32,6 +32,8 @@ struct db {
     enum db_result failed; /* what ended the transaction; DB_OK: nothing did */
     char failure[160];     /* why */
     bool broken;           /* until the file is opened again */
+    bool marked;           /* as in use: by us */
+    bool was_killed;       /* the last process did not close it */
     unsigned wal_pages;    /* in the log after the last commit */
     int64_t last_seq;      /* of the journal; never falls, so that no number is given twice */
     int64_t last_arrival;  /* of tasks, likewise */

@@ -32,6 +32,7 @@ struct spool {
     struct db *db; /* the thread's, once it runs */
     pthread_t thread;
     bool running;
+    bool was_killed;
 
     pthread_mutex_t lock; /* queue, stop */
     pthread_cond_t wake;
@@ -377,6 +378,7 @@ struct spool *spool_create(const struct spool_options *options, char *error, siz
     pthread_cond_init(&s->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     s->db = db_open(&options->db, error, error_size);
+    s->was_killed = s->db && db_was_killed(s->db);
     if (s->db) {
         metrics_gauge(options->metrics, METRIC_SPOOL_STATE, 0, SPOOL_GOOD);
         note_bytes(s);
@@ -385,6 +387,11 @@ struct spool *spool_create(const struct spool_options *options, char *error, siz
     }
     spool_destroy(&s);
     return NULL;
+}
+
+bool spool_was_killed(const struct spool *spool)
+{
+    return spool->was_killed;
 }
 
 void spool_destroy(struct spool **ps)

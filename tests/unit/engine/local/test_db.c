@@ -146,6 +146,24 @@ END_TEST
 
 /* --- what survives --- */
 
+START_TEST(a_file_that_was_not_closed_says_so)
+{
+    ck_assert(!db_was_killed(f.db));
+    db_fixture_reopen(&f);
+    ck_assert(!db_was_killed(f.db));
+    db_close(&f.db);
+    pid_t child = fork();
+    if (child == 0) _exit(db_fixture_open(&f) ? 0 : 1); /* as killed */
+    int status = 1;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert(db_fixture_open(&f));
+    ck_assert(db_was_killed(f.db));
+    db_fixture_reopen(&f);
+    ck_assert(!db_was_killed(f.db));
+}
+END_TEST
+
 START_TEST(a_commit_survives_reopening_and_a_rollback_leaves_nothing)
 {
     BEGINS(&f);
@@ -361,6 +379,7 @@ int main(void)
     tcase_add_test(t, a_directory_that_is_not_there_is_refused);
     tcase_add_test(t, another_identity_is_taken_by_an_empty_file);
     tcase_add_loop_test(t, another_identity_is_refused_by_a_file_that_holds_something, 0, 3);
+    tcase_add_test(t, a_file_that_was_not_closed_says_so);
     tcase_add_test(t, a_commit_survives_reopening_and_a_rollback_leaves_nothing);
     tcase_add_test(t, killed_in_mid_transaction_exactly_the_committed_is_there);
     tcase_add_test(t, the_log_is_moved_into_the_file_and_stays_bounded);
