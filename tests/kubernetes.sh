@@ -22,9 +22,10 @@ if [ ! -e "$work/node_modules" ]; then
     (cd "$work" && npm install --ignore-scripts --no-audit --no-fund --silent) || fail "npm install"
 fi
 fetch_client_go() { # Debian 13's, whatever runs here: Debian 12's knows no native sidecars
-    local apt=$work/apt
+    local apt=$work/apt mirror
+    . tools/apt_mirror.sh
     mkdir -p "$apt"/lists/partial "$apt"/cache/archives/partial
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$apt/sources.list"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources.list"
     local options=(-qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
     apt-get "${options[@]}" update
     (cd "$apt" && apt-get "${options[@]}" download golang-k8s-client-go-dev)

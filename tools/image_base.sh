@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/container.sh
 [ -n "$engine" ] || { echo "make image-base: neither docker nor podman is here: make deps-image" >&2; exit 1; }
-mirror=${MIRROR:-$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '/^URIs:/ {print $2; exit}')}
-[ -n "$mirror" ] || mirror=$(awk '$1 == "deb" {print $2; exit}' /etc/apt/sources.list)
+. tools/apt_mirror.sh
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 debootstrap --variant=minbase trixie "$root" "$mirror" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; exit 1; }
