@@ -134,8 +134,9 @@ END_TEST
 
 enum { MANY = 100000, BLOCKED_US = 100 * 1000 };
 
+/* In steps: one that blocked Redis for long would open the circuit. */
 static const char fill[] =
-    "for i = 0, 99999 do redis.call('SET', 'phoenix:session:s' .. i, "
+    "for i = ARGV[1], ARGV[1] + 999 do redis.call('SET', 'phoenix:session:s' .. i, "
     "'{\"correlation_id\":\"s' .. i .. '\",\"state\":\"Active\"}', 'PX', 600000) end return 1";
 
 static void ask(struct load_thread *t)
@@ -149,11 +150,13 @@ static void ask(struct load_thread *t)
 START_TEST(a_hundred_thousand_are_listed_in_pages_that_block_nobody)
 {
     static unsigned char seen[MANY];
-    char path[512] = "/session?limit=1000";
+    char path[512];
     char cursor[300] = "";
     unsigned all = 0;
     s = stage_open(BACKEND_REDIS, NULL);
-    ck_assert_int_eq(resp_integer(s.r, "EVAL", fill, "0"), 1);
+    for (int i = 0; i < MANY; i += 1000)
+        ck_assert_int_eq(resp_integer(s.r, "EVAL", fill, "0", FORMAT(path, "%d", i)), 1);
+    FORMAT(path, "/session?limit=1000");
     struct latencies *others = latencies_create();
     struct load *l = load_start(4, daemon_port(s.d), ask, others);
     while (strcmp(cursor, "null") != 0) {
