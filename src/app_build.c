@@ -292,8 +292,9 @@ static bool build_control(struct app *app)
     app->tracking = app->config->local_near ? redis_tracking_create(&tracking) : NULL;
     app->replay_pool = open_pool(app, app->loop, (unsigned)app->config->redis_pool_max_connections, cell);
     s->pools[CONTROL] = app->replay_pool;
-    if (!app->replay_pool || !open_port(app, &app->replay_port, app->loop, app->replay_pool, cell))
-        return false;
+    if (!app->replay_pool) return false;
+    app->replay_port =
+        (struct cache_port){.store = s->cache, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
     return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near) &&
            app_tasks_open_control(app);
 }

@@ -111,7 +111,6 @@ void app_destroy(struct app *app)
     finish(app);
     cache_replay_destroy(&app->replay);
     record_replay_destroy(&app->record_replay);
-    sha256_destroy(&app->replay_port.sha);
     redis_tracking_destroy(&app->tracking);
     redis_probe_destroy(&app->probe);
     if (app->admin) server_destroy(&app->admin);
