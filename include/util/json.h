@@ -67,6 +67,12 @@ bool json_utf8_valid(struct slice bytes);
 enum status json_int(struct slice raw, const char *name, int64_t min, int64_t max, int64_t *out_value,
                      struct json_error *out_error);
 
+/* A validated raw number of seconds, fractions allowed, as milliseconds. STATUS_INVALID_ARGUMENT outside
+ * [min_ms, max_ms] or where it is written with over 63 characters; names `name` and the bounds, in seconds.
+ */
+enum status json_seconds(struct slice raw, const char *name, int64_t min_ms, int64_t max_ms, int64_t *out_ms,
+                         struct json_error *out_error);
+
 /* Appends the canonical form of a validated object: members sorted by the UTF-8 bytes of their decoded names
  * at every level, no blanks, strings escaped as RFC 8785 does, numbers as written. Duplicates at any level,
  * `\u0000` and lone surrogates are STATUS_UNPROCESSABLE. */

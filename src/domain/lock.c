@@ -1,11 +1,10 @@
 /* lock: bodies and headers of /locks. */
 #include "domain/lock.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TOKEN_LEN = 32, NUMBER_MAX = 64, OWNER_BYTES_MAX = 4 * LOCK_OWNER_CHARS_MAX };
+enum { TOKEN_LEN = 32, OWNER_BYTES_MAX = 4 * LOCK_OWNER_CHARS_MAX };
 
 static enum status refuse(struct json_error *out_error, const char *detail)
 {
@@ -13,32 +12,11 @@ static enum status refuse(struct json_error *out_error, const char *detail)
     return STATUS_INVALID_ARGUMENT;
 }
 
-/* A validated number of seconds, fractions allowed. Its range is told as the numbers that the contract names.
- */
-static enum status read_seconds(struct slice raw, const char *name, int64_t min_ms, int64_t max_ms,
-                                int64_t *out_ms, struct json_error *out_error)
-{
-    char text[NUMBER_MAX], detail[96];
-    double ms = -1;
-    if (raw.len < sizeof text) {
-        memcpy(text, raw.ptr, raw.len);
-        text[raw.len] = 0;
-        ms = strtod(text, NULL) * 1000;
-    }
-    if (ms < (double)min_ms || ms > (double)max_ms) {
-        snprintf(detail, sizeof detail, "%s must be between %g and %g", name, (double)min_ms / 1000,
-                 (double)max_ms / 1000);
-        return refuse(out_error, detail);
-    }
-    *out_ms = llround(ms);
-    return STATUS_OK;
-}
-
 static enum status read_ttl(struct slice raw, int64_t ttl_max_ms, int64_t *out_ms,
                             struct json_error *out_error)
 {
     int64_t most = ttl_max_ms < LOCK_TTL_MAX_MS ? ttl_max_ms : LOCK_TTL_MAX_MS;
-    return read_seconds(raw, "ttl", LOCK_TTL_MIN_MS, most, out_ms, out_error);
+    return json_seconds(raw, "ttl", LOCK_TTL_MIN_MS, most, out_ms, out_error);
 }
 
 static bool owner_ok(struct slice owner)
@@ -65,7 +43,7 @@ enum status lock_acquire_read(struct slice body, int64_t ttl_max_ms, struct lock
     enum status status = json_read_object(body, fields, FIELDS, true, out_error);
     if (status == STATUS_OK) status = read_ttl(fields[TTL].raw, ttl_max_ms, &r.ttl_ms, out_error);
     if (status == STATUS_OK && fields[WAIT].type == JSON_NUMBER)
-        status = read_seconds(fields[WAIT].raw, "wait", 0, LOCK_WAIT_MAX_MS, &r.wait_ms, out_error);
+        status = json_seconds(fields[WAIT].raw, "wait", 0, LOCK_WAIT_MAX_MS, &r.wait_ms, out_error);
     r.has_owner = status == STATUS_OK && fields[OWNER].type == JSON_STRING;
     if (r.has_owner) {
         size_t before = owner->len;

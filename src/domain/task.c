@@ -7,12 +7,11 @@
 #include "util/rfc3339.h"
 #include "util/uri.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PRIORITY_MAX = 255, ATTEMPTS_MAX = 1000, DURATION_MAX_S = 31536000, NUMBER_MAX = 64 };
+enum { PRIORITY_MAX = 255, ATTEMPTS_MAX = 1000 };
 
 /* --- pieces --- */
 
@@ -28,23 +27,6 @@ enum status task_refuse(struct json_error *out_error, enum status status, const 
 struct slice task_value(const struct json_field *field)
 {
     return field->type == JSON_ABSENT || field->type == JSON_NULL ? SLICE_NONE : field->raw;
-}
-
-enum status task_seconds(struct slice raw, const char *name, double min, double max, int64_t *out_ms,
-                         struct json_error *out_error)
-{
-    char text[NUMBER_MAX];
-    double seconds = -1;
-    if (raw.len < sizeof text) {
-        memcpy(text, raw.ptr, raw.len);
-        text[raw.len] = 0;
-        seconds = strtod(text, NULL);
-    }
-    if (!(seconds >= min && seconds <= max))
-        return task_refuse(out_error, STATUS_INVALID_ARGUMENT, "%s must be between %g and %.0f seconds", name,
-                           min, max);
-    *out_ms = llround(seconds * 1000);
-    return STATUS_OK;
 }
 
 bool task_id_ok(struct slice id)
@@ -144,9 +126,9 @@ static enum status read_numbers(struct reading *r, const struct json_field *fiel
     if (status == STATUS_OK && task_value(&fields[MAX_ATTEMPTS]).ptr)
         status = json_int(fields[MAX_ATTEMPTS].raw, "max_attempts", 1, ATTEMPTS_MAX, &attempts, r->error);
     if (status == STATUS_OK && task_value(&fields[DELAY]).ptr)
-        status = task_seconds(fields[DELAY].raw, "delay", 0, DURATION_MAX_S, &task->delay_ms, r->error);
+        status = json_seconds(fields[DELAY].raw, "delay", 0, DURATION_MAX_MS, &task->delay_ms, r->error);
     if (status == STATUS_OK && task_value(&fields[TTL]).ptr)
-        status = task_seconds(fields[TTL].raw, "ttl", 0.001, DURATION_MAX_S, &task->ttl_ms, r->error);
+        status = json_seconds(fields[TTL].raw, "ttl", 1, DURATION_MAX_MS, &task->ttl_ms, r->error);
     task->priority = (unsigned)priority;
     task->max_attempts = (unsigned)attempts;
     return status;

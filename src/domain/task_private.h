@@ -4,16 +4,14 @@
 
 #include "domain/task.h"
 
+#define DURATION_MAX_MS INT64_C(31536000000) /* a year: of a delay, a time to live */
+
 /* Returns `status` with the reason set. */
 enum status task_refuse(struct json_error *out_error, enum status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The field's value; null counts as absent: ptr NULL. */
 struct slice task_value(const struct json_field *field);
-
-/* Fractions of seconds as milliseconds. Bounds are in seconds. */
-enum status task_seconds(struct slice raw, const char *name, double min, double max, int64_t *out_ms,
-                         struct json_error *out_error);
 
 /* Appends a raw string's text and checks that it is an id (API §1). What was appended begins at *out_at. */
 enum status task_id_append(struct slice raw, const char *name, bool is_task, struct buf *bytes,

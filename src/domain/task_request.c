@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { WAIT_MAX_S = 60, LEASE_MAX_S = 43200, DURATION_MAX_S = 31536000, RECEIPT_MAX = 128 };
+enum { WAIT_MAX_MS = 60000, LEASE_MIN_MS = 1000, LEASE_MAX_MS = 43200000, RECEIPT_MAX = 128 };
 
 /* --- dequeue --- */
 
@@ -68,9 +68,10 @@ enum status task_dequeue_read(struct slice body, const struct task_options *opti
     if (status == STATUS_OK && task_value(&fields[COUNT]).ptr)
         status = json_int(fields[COUNT].raw, "count", 1, QUEUE_DEQUEUE_MAX, &count, out_error);
     if (status == STATUS_OK && task_value(&fields[WAIT]).ptr)
-        status = task_seconds(fields[WAIT].raw, "wait", 0, WAIT_MAX_S, &out->wait_ms, out_error);
+        status = json_seconds(fields[WAIT].raw, "wait", 0, WAIT_MAX_MS, &out->wait_ms, out_error);
     if (status == STATUS_OK && task_value(&fields[LEASE]).ptr)
-        status = task_seconds(fields[LEASE].raw, "lease", 1, LEASE_MAX_S, &out->lease_ms, out_error);
+        status =
+            json_seconds(fields[LEASE].raw, "lease", LEASE_MIN_MS, LEASE_MAX_MS, &out->lease_ms, out_error);
     if (status == STATUS_OK && task_value(&fields[ACK]).ptr)
         status = read_ack_mode(fields[ACK].raw, out, out_error);
     out->count = (unsigned)count;
@@ -201,9 +202,9 @@ enum status task_report_read(enum task_form form, struct slice body, struct task
     if (status == STATUS_OK) status = append_receipt(fields[RECEIPT].raw, &out->bytes, &receipt, out_error);
     size_t end = out->bytes.len;
     if (status == STATUS_OK && form == TASK_EXTEND)
-        status = task_seconds(fields[1].raw, "lease", 1, LEASE_MAX_S, &out->lease_ms, out_error);
+        status = json_seconds(fields[1].raw, "lease", LEASE_MIN_MS, LEASE_MAX_MS, &out->lease_ms, out_error);
     if (status == STATUS_OK && form == TASK_NACK && task_value(&fields[DELAY]).ptr)
-        status = task_seconds(fields[DELAY].raw, "delay", 0, DURATION_MAX_S, &out->delay_ms, out_error);
+        status = json_seconds(fields[DELAY].raw, "delay", 0, DURATION_MAX_MS, &out->delay_ms, out_error);
     if (status == STATUS_OK && form == TASK_NACK && task_value(&fields[REASON]).ptr)
         status = append_reason(fields[REASON].raw, &out->bytes, out_error);
     if (status != STATUS_OK) return status;

@@ -1,4 +1,4 @@
-/* json: validation, the members of one object, whole numbers. The scanning is json_scan's. json_read_object
+/* json: validation, the members of one object, numbers. The scanning is json_scan's. json_read_object
  * looks at the members while it scans; what is wrong with one is kept until the text has proved to be JSON,
  * for a text that is none must be told so first. */
 #include "util/json.h"
@@ -7,7 +7,9 @@
 #include "json_scan.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct reading {
     struct json_scan scan;
@@ -251,4 +253,24 @@ enum status json_int(struct slice raw, const char *name, int64_t min, int64_t ma
     }
     *out_value = value;
     return STATUS_OK;
+}
+
+enum status json_seconds(struct slice raw, const char *name, int64_t min_ms, int64_t max_ms, int64_t *out_ms,
+                         struct json_error *out_error)
+{
+    char text[64];
+    double min = (double)min_ms / 1000, max = (double)max_ms / 1000, seconds = -1;
+    if (raw.len < sizeof text) {
+        memcpy(text, raw.ptr, raw.len);
+        text[raw.len] = 0;
+        seconds = strtod(text, NULL);
+    }
+    if (seconds >= min && seconds <= max) {
+        *out_ms = llround(seconds * 1000);
+        return STATUS_OK;
+    }
+    if (out_error)
+        snprintf(out_error->detail, sizeof out_error->detail, "%s must be between %.15g and %.15g seconds",
+                 name, min, max);
+    return STATUS_INVALID_ARGUMENT;
 }

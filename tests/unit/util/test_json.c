@@ -427,11 +427,30 @@ START_TEST(other_numbers_are_refused_by_name)
 }
 END_TEST
 
+static const struct {
+    const char *raw;
+    int64_t ms; /* -1: refused */
+} SECONDS[] = {{"0.1", 100},   {"60", 60000}, {"1e1", 10000}, {"0.0999", -1},
+               {"60.001", -1}, {"-1", -1},    {"1e999", -1},  {"0.1004", 100}};
+
+START_TEST(seconds_are_read_as_milliseconds_within_their_bounds)
+{
+    struct json_error error = {""};
+    int64_t ms = -1;
+    enum status status = json_seconds(slice_of(SECONDS[_i].raw), "ttl", 100, 60000, &ms, &error);
+    ck_assert_int_eq(status == STATUS_OK, SECONDS[_i].ms >= 0);
+    ck_assert_int_eq(ms, SECONDS[_i].ms);
+    if (status != STATUS_OK) ck_assert_str_eq(error.detail, "ttl must be between 0.1 and 60 seconds");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("json");
     TCase *tests = tcase_create("json");
     tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, seconds_are_read_as_milliseconds_within_their_bounds, 0,
+                        sizeof SECONDS / sizeof SECONDS[0]);
     tcase_add_test(tests, json_is_accepted_and_its_type_told);
     tcase_add_test(tests, what_is_no_json_is_refused_with_its_place);
     tcase_add_test(tests, no_prefix_of_an_object_is_json);
