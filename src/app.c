@@ -105,7 +105,7 @@ bool app_check(const struct config *config, char *error, size_t error_size)
 {
     struct redis_url url;
     struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
-    bool ok = auth && redis_url_parse(config->redis_url, &url, error, error_size);
+    bool ok = auth && redis_url_parse("redis.url", config->redis_url, &url, error, error_size);
     if (ok) redis_url_deinit(&url);
     auth_destroy(&auth);
     return ok;

@@ -244,7 +244,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
         c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms,
         c->http_access_log};
     s->http.auth = auth_create(c->http_token_file, c->http_allowed_hosts, error, size);
-    if (!s->http.auth || !redis_url_parse(c->redis_url, &app->url, error, size)) return false;
+    if (!s->http.auth || !redis_url_parse("redis.url", c->redis_url, &app->url, error, size)) return false;
     if (app->url.kind != REDIS_EMBEDDED && !build_node(app, error, size)) return false;
     size_t bytes = table_bytes(c);
     struct lru_options table = {

@@ -339,7 +339,7 @@ static void on_resolved(void *arg, int error, const struct sockaddr *address, so
         conn_abandon(c, "the host name does not resolve");
         return;
     }
-    start(c, redisAsyncConnect(ip, redis_node_options(c->options.node)->url->port));
+    start(c, redisAsyncConnect(ip, redis_node_options(c->options.node)->url->seeds[0].port));
 }
 
 static void arm_greeting(struct conn *c)
@@ -373,7 +373,7 @@ struct conn *conn_open(const struct conn_options *options)
         return c;
     }
     c->turn = redis_node_turn(options->node);
-    c->resolve = loop_resolve(loop, url->host, url->port, c->turn, on_resolved, c);
+    c->resolve = loop_resolve(loop, url->seeds[0].host, url->seeds[0].port, c->turn, on_resolved, c);
     if (!c->resolve) {
         free(c);
         return NULL;

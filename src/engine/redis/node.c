@@ -12,7 +12,7 @@ enum { PASSWORD_SIZE = 1024 };
 
 struct redis_node {
     struct redis_node_options options;
-    char name[160];
+    char name[REDIS_HOST_SIZE + 16];
     struct breaker *breaker;
     struct metrics_cell *cell; /* guarded by cell_lock: circuit changes come from any thread */
     pthread_mutex_t cell_lock;
@@ -55,7 +55,7 @@ struct redis_node *redis_node_create(const struct redis_node_options *options, c
     if (url->kind == REDIS_UNIX)
         snprintf(node->name, sizeof node->name, "%s", url->path);
     else
-        snprintf(node->name, sizeof node->name, "%s:%d", url->host, url->port);
+        snprintf(node->name, sizeof node->name, "%s:%d", url->seeds[0].host, url->seeds[0].port);
     struct breaker_options breaker = options->breaker;
     breaker.on_change = on_change;
     breaker.arg = node;

@@ -18,7 +18,7 @@ static char *copy(struct slice s)
 
 static bool fail(char *error, size_t size, const char *what)
 {
-    snprintf(error, size, "redis.url: %s", what);
+    snprintf(error, size, "%s", what);
     return false;
 }
 
@@ -101,10 +101,13 @@ static bool parse_tcp(struct slice rest, struct redis_url *out, char *error, siz
     if (host.len == 0) return fail(error, size, "no host (redis://host:6379)");
     if (!host_is_plain(host))
         return fail(error, size, "the host is one name or address, and no query follows");
-    out->port = 6379;
-    if (port.ptr && (!take_number(port, 65535, &out->port) || out->port == 0))
+    struct redis_address *seed = &out->seeds[0];
+    seed->port = 6379;
+    if (port.ptr && (!take_number(port, 65535, &seed->port) || seed->port == 0))
         return fail(error, size, "the port is a number from 1 to 65535");
-    out->host = copy(host);
+    if (host.len >= sizeof seed->host) return fail(error, size, "the host's name is too long");
+    memcpy(seed->host, host.ptr, host.len);
+    out->seed_count = 1;
     return true;
 }
 
@@ -127,8 +130,11 @@ static bool parse_unix(struct slice rest, struct redis_url *out, char *error, si
     return true;
 }
 
-bool redis_url_parse(const char *text, struct redis_url *out, char *error, size_t error_size)
+bool redis_url_parse(const char *option, const char *text, struct redis_url *out, char *line,
+                     size_t line_size)
 {
+    char error[128] = "";
+    const size_t error_size = sizeof error;
     *out = (struct redis_url){0};
     struct slice all = slice_of(text);
     if (slice_equal_text(all, "embedded:")) return true;
@@ -150,13 +156,14 @@ bool redis_url_parse(const char *text, struct redis_url *out, char *error, size_
     } else {
         fail(error, error_size, "is none of redis://host:port/db, unix:///path?db=n, embedded:");
     }
-    if (!ok) redis_url_deinit(out);
-    return ok;
+    if (ok) return true;
+    snprintf(line, line_size, "%s: %s", option, error);
+    redis_url_deinit(out);
+    return false;
 }
 
 void redis_url_deinit(struct redis_url *u)
 {
-    free(u->host);
     free(u->path);
     free(u->user);
     free(u->password);

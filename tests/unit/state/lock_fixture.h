@@ -52,7 +52,7 @@ static inline void lock_open_node(struct lock_fixture *f)
     f->server = redis_server_start(NULL);
     f->direct = redis_server_client(f->server);
     f->fake = fake_redis_start(redis_server_port(f->server));
-    ck_assert(redis_url_parse(fake_redis_url(f->fake), &f->url, error, sizeof error));
+    ck_assert(redis_url_parse("redis.url", fake_redis_url(f->fake), &f->url, error, sizeof error));
     f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,
                                                              .password_file = "",
                                                              .connect_timeout_ms = test_ms(1000),

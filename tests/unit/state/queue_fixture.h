@@ -105,8 +105,8 @@ static inline void queue_fixture_open_on(struct queue_fixture *f, bool with_fake
     f->server = redis_server_start(options);
     f->direct = redis_server_client(f->server);
     if (with_fake) f->fake = fake_redis_start(redis_server_port(f->server));
-    ck_assert(redis_url_parse(with_fake ? fake_redis_url(f->fake) : redis_server_url(f->server), &f->url,
-                              error, sizeof error));
+    ck_assert(redis_url_parse("redis.url", with_fake ? fake_redis_url(f->fake) : redis_server_url(f->server),
+                              &f->url, error, sizeof error));
     f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,
                                                              .password_file = "",
                                                              .connect_timeout_ms = test_ms(1000),

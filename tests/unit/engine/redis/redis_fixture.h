@@ -154,13 +154,13 @@ static inline void redis_listen(struct redis_fixture *f)
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof at;
     int on = 1;
-    at.sin_port = htons((uint16_t)f->url.port);
+    at.sin_port = htons((uint16_t)f->url.seeds[0].port);
     f->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     (void)setsockopt(f->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     ck_assert_int_eq(bind(f->listener, (struct sockaddr *)&at, len), 0);
     ck_assert_int_eq(listen(f->listener, 64), 0);
     ck_assert_int_eq(getsockname(f->listener, (struct sockaddr *)&at, &len), 0);
-    f->url.port = ntohs(at.sin_port);
+    f->url.seeds[0].port = ntohs(at.sin_port);
     f->listener_io = loop_io_create(f->on.loop, f->listener, LOOP_READ, on_accept, f);
 }
 
@@ -186,9 +186,9 @@ static inline void redis_fixture_open(struct redis_fixture *f, const char *useri
     memset(f, 0, sizeof *f);
     loop_fixture_open(&f->on);
     redis_listen(f);
-    int port = f->url.port;
-    ck_assert_msg(redis_url_parse(FORMAT(text, "redis://%s127.0.0.1:%d/%d", userinfo, port, db), &f->url,
-                                  error, sizeof error),
+    int port = f->url.seeds[0].port;
+    ck_assert_msg(redis_url_parse("redis.url", FORMAT(text, "redis://%s127.0.0.1:%d/%d", userinfo, port, db),
+                                  &f->url, error, sizeof error),
                   "%s", error);
     FORMAT(f->run_id, "run-1");
     f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,

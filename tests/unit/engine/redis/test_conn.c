@@ -112,8 +112,8 @@ START_TEST(a_unix_socket_that_is_not_there_fails_the_calls)
     redis_fixture_open(&f, "", 0);
     redis_url_deinit(&f.url);
     char path[TEST_PATH_MAX], text[TEST_PATH_MAX + 16], error[200];
-    ck_assert(redis_url_parse(FORMAT(text, "unix://%s", scratch_path(path, "none.sock")), &f.url, error,
-                              sizeof error));
+    ck_assert(redis_url_parse("redis.url", FORMAT(text, "unix://%s", scratch_path(path, "none.sock")), &f.url,
+                              error, sizeof error));
     pool = open_test_pool(&f, 0, 1);
     submit(get_init(&a, "k"));
     RUN_UNTIL(&f.on, a.done);

@@ -13,7 +13,7 @@ static char error[256];
 static bool open_with(const char *text, const char *password_file)
 {
     char why[200];
-    ck_assert_msg(redis_url_parse(text, &url, why, sizeof why), "%s", why);
+    ck_assert_msg(redis_url_parse("redis.url", text, &url, why, sizeof why), "%s", why);
     node = redis_node_create(&(struct redis_node_options){.url = &url,
                                                           .password_file = password_file,
                                                           .connect_timeout_ms = 500,

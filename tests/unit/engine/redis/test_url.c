@@ -41,15 +41,16 @@ START_TEST(a_good_url_is_taken_apart)
 {
     struct redis_url u;
     char error[200] = "";
-    ck_assert_msg(redis_url_parse(GOOD[_i].text, &u, error, sizeof error), "%s: %s", GOOD[_i].text, error);
+    ck_assert_msg(redis_url_parse("redis.url", GOOD[_i].text, &u, error, sizeof error), "%s: %s",
+                  GOOD[_i].text, error);
     ck_assert_int_eq(u.kind, GOOD[_i].kind);
-    expect_text(u.kind == REDIS_UNIX ? u.path : u.host, GOOD[_i].where, GOOD[_i].text);
+    expect_text(u.kind == REDIS_UNIX ? u.path : u.seeds[0].host, GOOD[_i].where, GOOD[_i].text);
     expect_text(u.user, GOOD[_i].user, GOOD[_i].text);
     expect_text(u.password, GOOD[_i].password, GOOD[_i].text);
-    ck_assert_int_eq(u.port, GOOD[_i].port);
+    ck_assert_int_eq(u.seeds[0].port, GOOD[_i].port);
     ck_assert_int_eq(u.db, GOOD[_i].db);
     redis_url_deinit(&u);
-    ck_assert_ptr_null(u.host);
+    ck_assert_uint_eq(u.seed_count, 0);
     redis_url_deinit(&u);
 }
 END_TEST
@@ -106,10 +107,10 @@ START_TEST(a_bad_url_is_refused_with_its_place)
 {
     struct redis_url u;
     char error[200] = "";
-    ck_assert_msg(!redis_url_parse(BAD[_i].text, &u, error, sizeof error), "%s", BAD[_i].text);
+    ck_assert_msg(!redis_url_parse("redis.url", BAD[_i].text, &u, error, sizeof error), "%s", BAD[_i].text);
     ck_assert_msg(strncmp(error, "redis.url: ", 11) == 0, "%s: %s", BAD[_i].text, error);
     ck_assert_msg(strstr(error, BAD[_i].error) != NULL, "%s: %s", BAD[_i].text, error);
-    ck_assert(!u.host && !u.path && !u.user && !u.password);
+    ck_assert(!u.path && !u.user && !u.password);
 }
 END_TEST
 
@@ -120,10 +121,10 @@ START_TEST(a_socket_path_has_room_for_107_bytes)
     char error[200] = "";
     memset(text + 7, 'x', 108);
     text[7] = '/';
-    ck_assert(!redis_url_parse(text, &u, error, sizeof error));
+    ck_assert(!redis_url_parse("redis.url", text, &u, error, sizeof error));
     ck_assert_ptr_nonnull(strstr(error, "107 bytes"));
     text[7 + 107] = 0;
-    ck_assert(redis_url_parse(text, &u, error, sizeof error));
+    ck_assert(redis_url_parse("redis.url", text, &u, error, sizeof error));
     redis_url_deinit(&u);
 }
 END_TEST
@@ -135,7 +136,7 @@ START_TEST(an_error_never_shows_the_password)
     for (size_t i = 0; i < sizeof URLS / sizeof URLS[0]; i++) {
         struct redis_url u;
         char error[200] = "";
-        ck_assert(!redis_url_parse(URLS[i], &u, error, sizeof error));
+        ck_assert(!redis_url_parse("redis.url", URLS[i], &u, error, sizeof error));
         ck_assert_ptr_null(strstr(error, "hunter2"));
     }
 }
