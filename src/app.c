@@ -20,7 +20,8 @@ static void warn_unknown(void *arg, const char *text)
     LOG(arg, LOG_WARN, "configuration", LOG_S("warning", text));
 }
 
-/* Reloads what can be: the bearer token, the Redis password, the log level. The rest needs a restart. */
+/* Reloads what can be: the bearer token, the Redis password and certificates, the log level. The rest needs a
+ * restart. */
 static void on_reload(void *arg)
 {
     struct app *app = arg;
@@ -39,6 +40,8 @@ static void on_reload(void *arg)
         LOG(log, LOG_ERROR, "token not reloaded; the old one stays", LOG_S("error", error));
     if (app->shared.node && !redis_node_reload_password(app->shared.node, error, sizeof error))
         LOG(log, LOG_ERROR, "Redis password not reloaded; the old one stays", LOG_S("error", error));
+    if (app->tls && !redis_tls_reload(app->tls, error, sizeof error))
+        LOG(log, LOG_ERROR, "certificates for Redis not reloaded; the old ones stay", LOG_S("error", error));
     LOG(log, LOG_INFO, "reloaded on SIGHUP");
 }
 
@@ -103,10 +106,14 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
 
 bool app_check(const struct config *config, char *error, size_t error_size)
 {
-    struct redis_url url;
+    struct redis_url url = {0};
+    struct redis_tls_options options = app_tls_options(config);
+    struct redis_tls *tls = NULL;
     struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
-    bool ok = auth && redis_url_parse("redis.url", config->redis_url, &url, error, error_size);
-    if (ok) redis_url_deinit(&url);
+    bool ok = auth && redis_url_parse("redis.url", config->redis_url, &url, error, error_size) &&
+              (!url.tls || (tls = redis_tls_create(&options, error, error_size)));
+    redis_tls_destroy(&tls);
+    redis_url_deinit(&url);
     auth_destroy(&auth);
     return ok;
 }

@@ -21,6 +21,13 @@ enum log_level app_log_level(const struct config *c)
     return LOG_INFO;
 }
 
+struct redis_tls_options app_tls_options(const struct config *c)
+{
+    return (struct redis_tls_options){.ca_file = c->redis_tls_ca_file,
+                                      .cert_file = c->redis_tls_cert_file,
+                                      .key_file = c->redis_tls_key_file};
+}
+
 static struct metrics_labels label_table(void)
 {
     static const char *const BACKENDS[] = {"redis", "local"};
@@ -207,8 +214,11 @@ static size_t table_bytes(const struct config *c)
 static bool build_node(struct app *app, char *error, size_t size)
 {
     const struct config *c = app->config;
+    struct redis_tls_options tls = app_tls_options(c);
+    if (app->url.tls && !(app->tls = redis_tls_create(&tls, error, size))) return false;
     struct redis_node_options options = {.url = &app->url,
                                          .password_file = c->redis_password_file,
+                                         .tls = app->tls,
                                          .connect_timeout_ms = c->redis_connect_timeout_ms,
                                          .command_timeout_ms = c->redis_command_timeout_ms,
                                          .breaker = {c->breaker_consecutive_failures, c->breaker_failure_rate,

@@ -35,6 +35,7 @@ struct app {
     const char *config_path;
     struct house_shared shared;
     struct redis_url url;
+    struct redis_tls *tls; /* NULL: no URL asks for it */
     struct app_state state;
     struct loop *loop;
     struct worker workers[LOOPS_MAX - 1];
@@ -64,6 +65,7 @@ struct app {
 /* --- app_build.c --- */
 
 enum log_level app_log_level(const struct config *c);
+struct redis_tls_options app_tls_options(const struct config *c);
 /* What all loops share; then the workers (not running yet), and what the control loop has to itself. */
 bool app_build(struct app *app, char *error, size_t size);
 bool app_start_workers(struct app *app);

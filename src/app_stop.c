@@ -125,6 +125,7 @@ void app_destroy(struct app *app)
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);
     redis_node_destroy(&s->node);
+    redis_tls_destroy(&app->tls);
     redis_url_deinit(&app->url);
     auth_destroy(&s->http.auth);
     metrics_destroy(&s->metrics);

@@ -5,6 +5,7 @@
 #define PHOENIX_ENGINE_REDIS_NODE_H
 
 #include "engine/redis/breaker.h"
+#include "engine/redis/tls.h"
 #include "engine/redis/url.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
@@ -17,6 +18,7 @@ struct redis_node;
 struct redis_node_options {
     const struct redis_url *url; /* borrowed; outlives the node */
     const char *password_file;   /* "": none; takes precedence over the URL's password */
+    struct redis_tls *tls;       /* borrowed; NULL: none */
     int64_t connect_timeout_ms;
     int64_t command_timeout_ms;
     struct breaker_options breaker; /* clock and thresholds; on_change is set by the node */
