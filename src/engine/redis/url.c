@@ -203,10 +203,8 @@ static const char *parse_cluster(struct slice rest, struct redis_url *out)
 /* Sentinel itself takes no other names. */
 static bool is_master_name(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if (!memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", s.ptr[i], 65))
-            return false;
-    return s.len > 0;
+    static const char bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    return s.len > 0 && strspn(s.ptr, bytes) >= s.len;
 }
 
 static const char *parse_sentinel(struct slice rest, struct redis_url *out)
