@@ -102,13 +102,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
 
 bool app_check(const struct config *config, char *error, size_t error_size)
 {
-    struct redis_url url, state_url;
     struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
-    bool ok = auth && app_redis_urls(config, &url, &state_url, error, error_size);
-    if (ok) {
-        redis_url_deinit(&url);
-        redis_url_deinit(&state_url);
-    }
+    bool ok = auth && app_redis_check(config, error, error_size);
     auth_destroy(&auth);
     return ok;
 }

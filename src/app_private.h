@@ -37,6 +37,7 @@ struct app {
     const char *config_path;
     struct house_shared shared;
     struct redis_url url, state_url;
+    struct redis_tls *tls; /* NULL: neither URL asks for it */
     struct app_state state;
     struct loop *loop;
     struct worker workers[LOOPS_MAX - 1];
@@ -71,9 +72,8 @@ bool app_start_workers(struct app *app);
 
 /* --- app_redis.c --- */
 
-/* Both URLs; `state` is embedded where redis.state_url is empty. */
-bool app_redis_urls(const struct config *c, struct redis_url *url, struct redis_url *state, char *error,
-                    size_t size);
+/* Whether redis.url, redis.state_url and the certificates can be used; one line in `error` if not. */
+bool app_redis_check(const struct config *c, char *error, size_t size);
 bool app_redis_open(struct app *app, char *error, size_t size);
 /* The loop's pools; each node gets redis.pool_max_connections / share connections, at least one. */
 bool app_redis_pools(struct app *app, unsigned loop_index, unsigned share, struct metrics_cell *cell);

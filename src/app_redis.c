@@ -4,6 +4,17 @@
 
 #include <stdio.h>
 
+/* For whichever URL asks for it; one for both. */
+static bool open_tls(const struct config *c, const struct redis_url *url, const struct redis_url *state,
+                     struct redis_tls **tls, char *error, size_t size)
+{
+    const struct redis_tls_options options = {.ca_file = c->redis_tls_ca_file,
+                                              .cert_file = c->redis_tls_cert_file,
+                                              .key_file = c->redis_tls_key_file};
+    *tls = url->tls || state->tls ? redis_tls_create(&options, error, size) : NULL;
+    return *tls || !(url->tls || state->tls);
+}
+
 static struct redis_topology *open_topology(struct app *app, const struct redis_url *url, const char *role,
                                             void (*on_change)(void *arg, enum breaker_state to), char *error,
                                             size_t size)
@@ -26,8 +37,8 @@ static struct redis_topology *open_topology(struct app *app, const struct redis_
     return redis_topology_create(&options, error, size);
 }
 
-bool app_redis_urls(const struct config *c, struct redis_url *url, struct redis_url *state, char *error,
-                    size_t size)
+static bool parse_urls(const struct config *c, struct redis_url *url, struct redis_url *state, char *error,
+                       size_t size)
 {
     *state = (struct redis_url){0};
     if (!redis_url_parse("redis.url", c->redis_url, url, error, size)) return false;
@@ -43,11 +54,24 @@ bool app_redis_urls(const struct config *c, struct redis_url *url, struct redis_
     return false;
 }
 
+bool app_redis_check(const struct config *c, char *error, size_t size)
+{
+    struct redis_url url, state;
+    struct redis_tls *tls;
+    if (!parse_urls(c, &url, &state, error, size)) return false;
+    bool good = open_tls(c, &url, &state, &tls, error, size);
+    redis_tls_destroy(&tls);
+    redis_url_deinit(&url);
+    redis_url_deinit(&state);
+    return good;
+}
+
 bool app_redis_open(struct app *app, char *error, size_t size)
 {
     struct house_shared *s = &app->shared;
-    if (!app_redis_urls(app->config, &app->url, &app->state_url, error, size)) return false;
+    if (!parse_urls(app->config, &app->url, &app->state_url, error, size)) return false;
     if (app->url.kind == REDIS_EMBEDDED) return true;
+    if (!open_tls(app->config, &app->url, &app->state_url, &app->tls, error, size)) return false;
     bool two = app->state_url.kind != REDIS_EMBEDDED;
     s->cache_redis = open_topology(app, &app->url, two ? "cache" : "all", two ? NULL : app_tasks_mode_changed,
                                    error, size);
@@ -159,6 +183,10 @@ void app_redis_reload(struct app *app)
     struct house_shared *s = &app->shared;
     if (s->cache_redis) reload_secret(app, s->cache_redis);
     if (s->state_redis != s->cache_redis) reload_secret(app, s->state_redis);
+    char error[512];
+    if (app->tls && !redis_tls_reload(app->tls, error, sizeof error))
+        LOG(s->log, LOG_ERROR, "certificates for Redis not reloaded; the old ones stay",
+            LOG_S("error", error));
 }
 
 void app_redis_close(struct app *app)
@@ -167,6 +195,7 @@ void app_redis_close(struct app *app)
     if (s->state_redis != s->cache_redis) redis_topology_destroy(&s->state_redis);
     s->state_redis = NULL;
     redis_topology_destroy(&s->cache_redis);
+    redis_tls_destroy(&app->tls);
     redis_url_deinit(&app->url);
     redis_url_deinit(&app->state_url);
 }

@@ -105,9 +105,9 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
     /* Out of step: this very answer may be another request's. */
     if (!reply || c->doomed) {
         call->received = call->count;
-        bool sent = call->begin < c->appended - conn_unsent(ctx);
+        bool sent = call->begin < c->offered || call->begin < c->appended - conn_unsent(ctx);
         call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
-        snprintf(call->error, sizeof call->error, "%s",
+        snprintf(call->error, sizeof call->error, "%.*s", (int)sizeof call->error - 1,
                  c->why[0] ? c->why
                  : reply   ? "unexpected reply"
                            : "connection lost");
