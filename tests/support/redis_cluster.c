@@ -27,7 +27,7 @@ static char *number(char out[16], int n)
 static int first_running(struct redis_cluster *c)
 {
     for (int i = 0; i < c->count; i++)
-        if (redis_server_running(c->nodes[i])) return i;
+        if (redis_server_reachable(c->nodes[i])) return i;
     ck_abort_msg("no node of the cluster runs");
     return -1;
 }
@@ -46,14 +46,18 @@ static int prepare(struct redis_cluster *c)
     ck_assert_int_lt(c->count, CLUSTER_NODES_MAX);
     int i = c->count++;
     char lines[256];
-    c->nodes[i] = redis_server_prepare(
-        &(struct redis_server_options){.config = {"state.conf", "cluster.conf"}, .lines = c->options.lines});
+    bool apart = c->options.hosts && i < (c->options.no_replicas ? CLUSTER_MASTERS : 2 * CLUSTER_MASTERS);
+    c->nodes[i] =
+        redis_server_prepare(&(struct redis_server_options){.config = {"state.conf", "cluster.conf"},
+                                                            .lines = c->options.lines,
+                                                            .host = apart ? c->options.hosts[i] : NULL});
     c->bus[i] = port_reserve();
     redis_server_configure(c->nodes[i],
                            FORMAT(lines,
-                                  "cluster-port %d\ncluster-node-timeout %d\ncluster-announce-ip 127.0.0.1\n"
+                                  "cluster-port %d\ncluster-node-timeout %d\ncluster-announce-ip %s\n"
                                   "repl-diskless-sync-delay 0\n",
-                                  c->bus[i], c->options.node_timeout_ms ? c->options.node_timeout_ms : 1000));
+                                  c->bus[i], c->options.node_timeout_ms ? c->options.node_timeout_ms : 1000,
+                                  redis_server_address(c->nodes[i])));
     redis_server_launch(c->nodes[i]);
     return i;
 }
@@ -71,8 +75,8 @@ static void meet(struct redis_cluster *c, int from, int to)
     char port[16];
     char bus[16];
     struct resp_client *client = redis_server_client(c->nodes[from]);
-    expect_ok(client, "CLUSTER", "MEET", "127.0.0.1", number(port, redis_server_port(c->nodes[to])),
-              number(bus, c->bus[to]));
+    expect_ok(client, "CLUSTER", "MEET", redis_server_address(c->nodes[to]),
+              number(port, redis_server_port(c->nodes[to])), number(bus, c->bus[to]));
     resp_close(&client);
 }
 
@@ -90,8 +94,8 @@ static int mentions(struct redis_cluster *c, int at, const char *word)
 static bool all_known(struct redis_cluster *c)
 {
     for (int i = 0; i < c->count; i++) {
-        if (!redis_server_running(c->nodes[i])) continue;
-        if (mentions(c, i, "127.0.0.1:") != c->count || mentions(c, i, "handshake") > 0) return false;
+        if (!redis_server_reachable(c->nodes[i])) continue;
+        if (mentions(c, i, "@") != c->count || mentions(c, i, "handshake") > 0) return false;
     }
     return true;
 }
@@ -129,10 +133,11 @@ struct redis_cluster *redis_cluster_start(const struct redis_cluster_options *op
         expect_ok(client, "CLUSTER", "REPLICATE", c->ids[i - CLUSTER_MASTERS]);
         resp_close(&client);
     }
-    FORMAT(c->url, "redis-cluster://127.0.0.1:%d", redis_server_port(c->nodes[0]));
-    for (int i = 1; i < count; i++) {
+    FORMAT(c->url, "redis-cluster://");
+    for (int i = 0; i < count; i++) {
         size_t len = strlen(c->url);
-        format(c->url + len, sizeof c->url - len, ",127.0.0.1:%d", redis_server_port(c->nodes[i]));
+        format(c->url + len, sizeof c->url - len, "%s%s:%d", i ? "," : "", redis_server_address(c->nodes[i]),
+               redis_server_port(c->nodes[i]));
     }
     for (int i = CLUSTER_MASTERS; i < count; i++)
         WAIT_FOR(redis_cluster_replica(c, i - CLUSTER_MASTERS) == i, START_MS);
@@ -145,7 +150,7 @@ int redis_cluster_add(struct redis_cluster *c)
     int i = prepare(c);
     learn_id(c, i);
     for (int j = 0; j < i; j++)
-        if (redis_server_running(c->nodes[j])) meet(c, i, j);
+        if (redis_server_reachable(c->nodes[j])) meet(c, i, j);
     WAIT_FOR(all_known(c), START_MS);
     redis_cluster_await_settled(c, START_MS);
     return i;
@@ -262,7 +267,7 @@ static bool settled(struct redis_cluster *c)
     char agreed[4096] = "";
     char seen[4096];
     for (int i = 0; i < c->count; i++) {
-        if (!redis_server_running(c->nodes[i])) continue;
+        if (!redis_server_reachable(c->nodes[i])) continue;
         char *info = redis_server_ask(c->nodes[i], "CLUSTER", "INFO");
         bool ok = strstr(info, "cluster_state:ok") && strstr(info, "cluster_slots_assigned:16384");
         free(info);
@@ -278,7 +283,7 @@ static bool roles_known(struct redis_cluster *c)
 {
     int replicas = -1;
     for (int i = 0; i < c->count; i++) {
-        if (!redis_server_running(c->nodes[i])) continue;
+        if (!redis_server_reachable(c->nodes[i])) continue;
         int n = mentions(c, i, "slave ");
         if (replicas < 0) replicas = n;
         if (n != replicas) return false;
@@ -294,7 +299,7 @@ void redis_cluster_await_settled(struct redis_cluster *c, int ms)
 static bool all_see(struct redis_cluster *c, int slot, int owner)
 {
     for (int i = 0; i < c->count; i++)
-        if (redis_server_running(c->nodes[i]) && owner_seen_by(c, i, slot) != owner) return false;
+        if (redis_server_reachable(c->nodes[i]) && owner_seen_by(c, i, slot) != owner) return false;
     return true;
 }
 
@@ -305,7 +310,7 @@ int redis_cluster_await_owner(struct redis_cluster *c, int slot, int old_owner, 
     while (owner < 0) {
         ck_assert_msg(now_ms() < until, "slot %d got no other owner within %d ms", slot, (int)test_ms(ms));
         for (int i = 0; i < c->count && owner < 0; i++) {
-            int seen = redis_server_running(c->nodes[i]) ? owner_seen_by(c, i, slot) : -1;
+            int seen = redis_server_reachable(c->nodes[i]) ? owner_seen_by(c, i, slot) : -1;
             if (seen >= 0 && seen != old_owner) owner = seen;
         }
         if (owner < 0) poll_pause();
@@ -344,8 +349,8 @@ int redis_cluster_migration_step(struct redis_cluster *c, int slot, int to, int 
     ck_assert(keys && keys->type == '*');
     for (size_t i = 0; i < keys->count; i++) {
         const char *answer =
-            resp_text(client, "MIGRATE", "127.0.0.1", number(port, redis_server_port(c->nodes[to])),
-                      keys->items[i].text, "0", "5000");
+            resp_text(client, "MIGRATE", redis_server_address(c->nodes[to]),
+                      number(port, redis_server_port(c->nodes[to])), keys->items[i].text, "0", "5000");
         /* NOKEY: it expired or was deleted meanwhile. */
         ck_assert_msg(strcmp(answer, "OK") == 0 || strcmp(answer, "NOKEY") == 0, "MIGRATE: %s", answer);
         moved += strcmp(answer, "OK") == 0;
@@ -366,7 +371,7 @@ void redis_cluster_migration_end(struct redis_cluster *c, int slot, int to)
         if (i != to && i != from) order[n++] = i;
     for (int i = 0; i < n; i++) {
         struct redis_server *node = c->nodes[order[i]];
-        if (!redis_server_running(node)) continue;
+        if (!redis_server_reachable(node)) continue;
         struct resp_client *client = redis_server_client(node);
         const struct resp_value *v =
             resp_call(client, "CLUSTER", "SETSLOT", number(text, slot), "NODE", c->ids[to]);

@@ -17,12 +17,14 @@ static void prepare_servers(struct redis_sentinels *s, const struct redis_sentin
 {
     char lines[256];
     for (int i = 0; i < SENTINEL_SERVERS; i++) {
-        s->servers[i] = redis_server_prepare(&(struct redis_server_options){.lines = o->server_lines});
+        s->servers[i] = redis_server_prepare(
+            &(struct redis_server_options){.lines = o->server_lines, .host = o->hosts ? o->hosts[i] : NULL});
         /* By default a master waits 5 s for more replicas that might want the same copy. */
         redis_server_configure(s->servers[i], "repl-diskless-sync-delay 0\n");
         if (i == 0) continue;
         redis_server_configure(s->servers[i],
-                               FORMAT(lines, "replicaof 127.0.0.1 %d\n", redis_server_port(s->servers[0])));
+                               FORMAT(lines, "replicaof %s %d\n", redis_server_address(s->servers[0]),
+                                      redis_server_port(s->servers[0])));
     }
 }
 
@@ -30,25 +32,30 @@ static void prepare_sentinels(struct redis_sentinels *s, const struct redis_sent
 {
     char lines[512];
     for (int i = 0; i < SENTINELS; i++)
-        s->sentinels[i] = redis_server_prepare(&(struct redis_server_options){
-            .sentinel = true, .config = {"sentinel.conf"}, .lines = o->sentinel_lines});
+        s->sentinels[i] =
+            redis_server_prepare(&(struct redis_server_options){.sentinel = true,
+                                                                .config = {"sentinel.conf"},
+                                                                .lines = o->sentinel_lines,
+                                                                .host = o->hosts ? o->hosts[i] : NULL});
     for (int i = 0; i < SENTINELS; i++) {
         struct redis_server *one = s->sentinels[i];
-        redis_server_configure(one, FORMAT(lines,
-                                           "sentinel myid %040x\nsentinel monitor mymaster 127.0.0.1 %d 2\n"
-                                           "sentinel down-after-milliseconds mymaster %d\n"
-                                           "sentinel failover-timeout mymaster %d\n",
-                                           (unsigned)redis_server_port(one), redis_server_port(s->servers[0]),
-                                           o->down_after_ms ? o->down_after_ms : 1000,
-                                           o->failover_timeout_ms ? o->failover_timeout_ms : 2000));
+        redis_server_configure(
+            one, FORMAT(lines,
+                        "sentinel myid %040x\nsentinel monitor mymaster %s %d 2\n"
+                        "sentinel down-after-milliseconds mymaster %d\n"
+                        "sentinel failover-timeout mymaster %d\n",
+                        (unsigned)redis_server_port(one), redis_server_address(s->servers[0]),
+                        redis_server_port(s->servers[0]), o->down_after_ms ? o->down_after_ms : 1000,
+                        o->failover_timeout_ms ? o->failover_timeout_ms : 2000));
         for (int j = 1; j < SENTINEL_SERVERS; j++)
-            redis_server_configure(one, FORMAT(lines, "sentinel known-replica mymaster 127.0.0.1 %d\n",
+            redis_server_configure(one, FORMAT(lines, "sentinel known-replica mymaster %s %d\n",
+                                               redis_server_address(s->servers[j]),
                                                redis_server_port(s->servers[j])));
         for (int j = 0; j < SENTINELS; j++) {
             int port = redis_server_port(s->sentinels[j]);
             if (j == i) continue;
-            redis_server_configure(one, FORMAT(lines, "sentinel known-sentinel mymaster 127.0.0.1 %d %040x\n",
-                                               port, (unsigned)port));
+            redis_server_configure(one, FORMAT(lines, "sentinel known-sentinel mymaster %s %d %040x\n",
+                                               redis_server_address(s->sentinels[j]), port, (unsigned)port));
         }
     }
 }
@@ -68,9 +75,10 @@ struct redis_sentinels *redis_sentinels_start(const struct redis_sentinels_optio
         redis_server_launch(s->sentinels[i]);
     for (int i = 0; i < SENTINELS; i++)
         redis_server_await(s->sentinels[i]);
-    FORMAT(s->url, "redis-sentinel://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d/mymaster",
-           redis_server_port(s->sentinels[0]), redis_server_port(s->sentinels[1]),
-           redis_server_port(s->sentinels[2]));
+    struct redis_server *const *a = s->sentinels;
+    FORMAT(s->url, "redis-sentinel://%s:%d,%s:%d,%s:%d/mymaster", redis_server_address(a[0]),
+           redis_server_port(a[0]), redis_server_address(a[1]), redis_server_port(a[1]),
+           redis_server_address(a[2]), redis_server_port(a[2]));
     redis_sentinels_await_settled(s, START_MS);
     return s;
 }
@@ -120,7 +128,7 @@ static int named_by(struct redis_sentinels *s, struct redis_server *sentinel)
 int redis_sentinels_master(struct redis_sentinels *s)
 {
     for (int i = 0; i < SENTINELS; i++) {
-        if (!redis_server_running(s->sentinels[i])) continue;
+        if (!redis_server_reachable(s->sentinels[i])) continue;
         int master = named_by(s, s->sentinels[i]);
         if (master >= 0) return master;
     }
@@ -146,7 +154,7 @@ static bool runs_on(struct redis_sentinels *s, const char *port)
 {
     for (int i = 0; i < SENTINEL_SERVERS; i++)
         if (redis_server_port(s->servers[i]) == (int)strtol(port, NULL, 10))
-            return redis_server_running(s->servers[i]);
+            return redis_server_reachable(s->servers[i]);
     return false;
 }
 
@@ -154,7 +162,7 @@ static int running(struct redis_server *const members[], int count)
 {
     int n = 0;
     for (int i = 0; i < count; i++)
-        n += redis_server_running(members[i]);
+        n += redis_server_reachable(members[i]);
     return n;
 }
 
@@ -179,7 +187,7 @@ static bool sees_all(struct redis_sentinels *s, struct redis_server *sentinel)
 
 static bool is_master(struct redis_server *server)
 {
-    if (!redis_server_running(server)) return false;
+    if (!redis_server_reachable(server)) return false;
     struct resp_client *c = redis_server_client(server);
     const struct resp_value *v = resp_call(c, "ROLE");
     bool master = v && v->type == '*' && v->count > 0 && strcmp(v->items[0].text, "master") == 0;
@@ -192,7 +200,7 @@ static bool settled(struct redis_sentinels *s)
     int master = redis_sentinels_master(s);
     if (master < 0 || !is_master(s->servers[master])) return false;
     for (int i = 0; i < SENTINELS; i++) {
-        if (!redis_server_running(s->sentinels[i])) continue;
+        if (!redis_server_reachable(s->sentinels[i])) continue;
         if (named_by(s, s->sentinels[i]) != master || !sees_all(s, s->sentinels[i])) return false;
     }
     return true;
@@ -202,7 +210,7 @@ static bool settled(struct redis_sentinels *s)
  * still after a stall of the machine. They are lost when it is started again. */
 static void hurry(struct redis_server *sentinel)
 {
-    if (!redis_server_running(sentinel)) return;
+    if (!redis_server_reachable(sentinel)) return;
     struct resp_client *c = redis_server_client(sentinel);
     (void)resp_call(c, "SENTINEL", "DEBUG", "ping-period", "100", "tilt-period", "1000", "tilt-trigger",
                     "5000", "info-period", "1000", "publish-period", "500");

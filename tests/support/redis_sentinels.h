@@ -1,6 +1,9 @@
 /* redis_sentinels: a master, two replicas and three Sentinels of the test's own: real processes that can be
  * killed, paused and started again one by one (redis_server.h). Main thread only.
  *
+ * A member that is killed, paused or on a host that is cut off (netns.h) is not reachable: it is not asked,
+ * and nobody waits for it.
+ *
  * The servers run state.conf, the Sentinels sentinel.conf, with short times. A failover takes 1 to 3 s; a
  * second one of the same master at least twice its timeout (4 s) after the first. */
 #ifndef TESTS_SUPPORT_REDIS_SENTINELS_H
@@ -17,24 +20,27 @@ struct redis_sentinels_options {
     int failover_timeout_ms;    /* 0: 2000 */
     const char *server_lines;   /* more lines for the servers; NULL: none. Each ends with a newline */
     const char *sentinel_lines; /* more lines for the Sentinels */
+    /* Machines of their own (netns.h; SENTINELS of them): server i and Sentinel i run on the i-th. NULL: all
+     * on 127.0.0.1. */
+    struct netns *const *hosts;
 };
 
 /* Started, and settled (below). Server 0 is the master. NULL options: none of them. */
 struct redis_sentinels *redis_sentinels_start(const struct redis_sentinels_options *options);
 void redis_sentinels_stop(struct redis_sentinels **s);
 
-/* redis-sentinel://127.0.0.1:p,127.0.0.1:q,127.0.0.1:r/mymaster */
+/* redis-sentinel://127.0.0.1:p,127.0.0.1:q,127.0.0.1:r/mymaster, or with the hosts' addresses. */
 const char *redis_sentinels_url(const struct redis_sentinels *s);
 /* Its members, to kill, pause, restart and talk to; they stay the rig's. */
 struct redis_server *redis_sentinels_server(struct redis_sentinels *s, int index);
 struct redis_server *redis_sentinels_sentinel(struct redis_sentinels *s, int index);
 
-/* Asks the Sentinels that run: the server they name as master; the first's answer. -1: none of them knows. */
+/* Asks the reachable Sentinels: the server that the first of them names as master. -1: none of them knows. */
 int redis_sentinels_master(struct redis_sentinels *s);
 int redis_sentinels_master_port(struct redis_sentinels *s);
 
-/* Waits until the Sentinels that run agree on a master that runs, see each other, and see its replicas that
- * run in step with it. */
+/* Waits until the reachable Sentinels agree on a reachable master, see each other, and see the reachable
+ * replicas in step with it. */
 void redis_sentinels_await_settled(struct redis_sentinels *s, int ms);
 
 struct redis_promotion {

@@ -53,14 +53,21 @@ void redis_server_launch(struct redis_server *s)
         argv[n++] = s->options.args[i];
     }
     FORMAT(log, "%s/redis.log", s->dir);
+    if (s->options.host) netns_enter(s->options.host);
     s->pid = process_start(argv, NULL, log, log);
+    if (s->options.host) netns_leave();
     s->paused = false;
+}
+
+static struct resp_client *connect_to(const struct redis_server *s, int ms)
+{
+    return s->options.host ? resp_connect_unix(s->socket, ms) : resp_connect(s->port, ms);
 }
 
 /* Answers anything but LOADING: a server that wants a password is ready too. */
 static bool answers(struct redis_server *s)
 {
-    struct resp_client *c = resp_connect(s->port, 0);
+    struct resp_client *c = connect_to(s, 0);
     if (c == NULL) return false;
     const struct resp_value *v = resp_call(c, "PING");
     bool ready = v && (v->type == '+' || (v->type == '-' && strncmp(v->text, "LOADING", 7) != 0));
@@ -87,13 +94,17 @@ void redis_server_configure(struct redis_server *s, const char *lines)
 static void configure(struct redis_server *s)
 {
     char own[2 * TEST_PATH_MAX];
-    redis_server_configure(s, FORMAT(own, "port %d\nbind 127.0.0.1\ndir %s\n", s->port, s->dir));
+    redis_server_configure(
+        s, FORMAT(own, "port %d\nbind %s\ndir %s\n", s->port, redis_server_address(s), s->dir));
     if (!s->options.sentinel) {
         redis_server_configure(
             s, FORMAT(own, "maxmemory 512mb\nsave \"\"\nappendonly %s\n", s->options.durable ? "yes" : "no"));
         redis_server_configure(s, "appendfsync always\nenable-debug-command yes\n");
     }
-    if (s->options.unix_socket) redis_server_configure(s, FORMAT(own, "unixsocket %s\n", s->socket));
+    /* Without a password others than the local machine are refused otherwise. */
+    if (s->options.host) redis_server_configure(s, "protected-mode no\n");
+    if (s->options.unix_socket || s->options.host)
+        redis_server_configure(s, FORMAT(own, "unixsocket %s\n", s->socket));
     if (s->options.lines) redis_server_configure(s, s->options.lines);
 }
 
@@ -107,8 +118,8 @@ struct redis_server *redis_server_prepare(const struct redis_server_options *opt
     FORMAT(s->socket, "%s/redis.sock", s->dir);
     FORMAT(s->config, "%s/redis.conf", s->dir);
     s->port = port_reserve();
-    FORMAT(s->url, "redis://127.0.0.1:%d", s->port);
     if (options) s->options = *options;
+    FORMAT(s->url, "redis://%s:%d", redis_server_address(s), s->port);
     configure(s);
     return s;
 }
@@ -159,9 +170,9 @@ void redis_server_resume(struct redis_server *s)
     s->paused = false;
 }
 
-bool redis_server_running(const struct redis_server *s)
+bool redis_server_reachable(const struct redis_server *s)
 {
-    return s->pid > 0 && !s->paused;
+    return s->pid > 0 && !s->paused && !(s->options.host && netns_is_cut(s->options.host));
 }
 
 int redis_server_port(const struct redis_server *s)
@@ -179,6 +190,11 @@ const char *redis_server_socket(const struct redis_server *s)
     return s->socket;
 }
 
+const char *redis_server_address(const struct redis_server *s)
+{
+    return s->options.host ? netns_address(s->options.host) : "127.0.0.1";
+}
+
 const char *redis_server_url(const struct redis_server *s)
 {
     return s->url;
@@ -186,7 +202,7 @@ const char *redis_server_url(const struct redis_server *s)
 
 struct resp_client *redis_server_client(const struct redis_server *s)
 {
-    struct resp_client *c = resp_connect(s->port, START_MS);
+    struct resp_client *c = connect_to(s, START_MS);
     ck_assert_msg(c != NULL, "cannot connect to redis-server on port %d", s->port);
     return c;
 }

@@ -7,6 +7,7 @@
 #ifndef TESTS_SUPPORT_REDIS_SERVER_H
 #define TESTS_SUPPORT_REDIS_SERVER_H
 
+#include "netns.h"
 #include "resp.h"
 
 #include <sys/types.h>
@@ -24,6 +25,9 @@ struct redis_server_options {
     const char *config[REDIS_CONFIGS_MAX];
     /* Configuration lines that replace the product's; each ends with a newline. NULL: none. */
     const char *lines;
+    /* Runs on this machine (netns.h) instead of the test's own. The test itself then speaks to it through its
+     * Unix socket, cut off or not. */
+    const struct netns *host;
 };
 
 /* Started and answering, or the test fails. NULL options: none of them. */
@@ -35,8 +39,10 @@ void redis_server_stop(struct redis_server **s);
 int redis_server_port(const struct redis_server *s);
 pid_t redis_server_pid(const struct redis_server *s); /* 0: not running */
 const char *redis_server_socket(const struct redis_server *s);
-const char *redis_server_url(const struct redis_server *s); /* redis://127.0.0.1:port */
-bool redis_server_running(const struct redis_server *s);    /* neither killed nor paused */
+const char *redis_server_address(const struct redis_server *s); /* 127.0.0.1, or its host's */
+const char *redis_server_url(const struct redis_server *s);     /* redis://address:port */
+/* Neither killed nor paused, and its host is not cut off. */
+bool redis_server_reachable(const struct redis_server *s);
 
 /* Puts more lines behind those of the options; before the first start. */
 void redis_server_configure(struct redis_server *s, const char *lines);

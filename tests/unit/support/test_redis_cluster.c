@@ -96,6 +96,25 @@ START_TEST(an_added_master_takes_slots)
 }
 END_TEST
 
+START_TEST(a_master_whose_machine_is_cut_off_is_replaced)
+{
+    if (!netns_begin()) return;
+    struct netns *hosts[2 * CLUSTER_MASTERS];
+    for (int i = 0; i < 2 * CLUSTER_MASTERS; i++)
+        hosts[i] = netns_create();
+    cluster = redis_cluster_start(&(struct redis_cluster_options){.hosts = hosts});
+    netns_cut(hosts[0]);
+    ck_assert_int_eq(redis_cluster_await_owner(cluster, 0, 0, 20000, NULL), 3);
+    redis_cluster_await_settled(cluster, 20000);
+    netns_join(hosts[0]);
+    redis_cluster_await_settled(cluster, 20000);
+    ck_assert_int_eq(redis_cluster_replica(cluster, 3), 0);
+    redis_cluster_stop(&cluster);
+    for (int i = 0; i < 2 * CLUSTER_MASTERS; i++)
+        netns_destroy(&hosts[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("redis_cluster");
@@ -104,5 +123,6 @@ int main(void)
     tcase_add_test(tc, a_killed_master_is_replaced_and_comes_back_as_replica);
     tcase_add_test(tc, a_slot_on_its_way_answers_ask_and_tryagain);
     tcase_add_test(tc, an_added_master_takes_slots);
+    tcase_add_test(tc, a_master_whose_machine_is_cut_off_is_replaced);
     return test_run(s);
 }

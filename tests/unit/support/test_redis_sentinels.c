@@ -47,11 +47,34 @@ START_TEST(a_hung_master_is_demoted_when_it_wakes_and_one_sentinel_may_be_missin
 }
 END_TEST
 
+START_TEST(a_master_whose_machine_is_cut_off_is_replaced_and_demoted_when_it_is_back)
+{
+    if (!netns_begin()) return;
+    struct netns *hosts[SENTINELS];
+    for (int i = 0; i < SENTINELS; i++)
+        hosts[i] = netns_create();
+    struct redis_sentinels *s = redis_sentinels_start(&(struct redis_sentinels_options){.hosts = hosts});
+    netns_cut(hosts[0]);
+    struct redis_promotion p = redis_sentinels_await_promotion(s, 0, 20000);
+    struct resp_client *c = redis_server_client(redis_sentinels_server(s, 0));
+    const struct resp_value *v = resp_call(c, "ROLE");
+    ck_assert_str_eq(v->items[0].text, "master"); /* it knows nothing yet */
+    netns_join(hosts[0]);
+    redis_sentinels_await_settled(s, 30000);
+    ck_assert_int_eq(redis_sentinels_master(s), p.server);
+    resp_close(&c);
+    redis_sentinels_stop(&s);
+    for (int i = 0; i < SENTINELS; i++)
+        netns_destroy(&hosts[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("redis_sentinels");
     TCase *tc = test_case(s, "failover", 90);
     tcase_add_test(tc, a_killed_master_is_replaced_and_comes_back_as_replica);
     tcase_add_test(tc, a_hung_master_is_demoted_when_it_wakes_and_one_sentinel_may_be_missing);
+    tcase_add_test(tc, a_master_whose_machine_is_cut_off_is_replaced_and_demoted_when_it_is_back);
     return test_run(s);
 }
