@@ -24,6 +24,7 @@ static struct redis_topology *open_topology(struct app *app, const struct redis_
         .url = url,
         .role = role,
         .password_file = c->redis_password_file,
+        .tls = url->tls ? app->tls : NULL,
         .connect_timeout_ms = c->redis_connect_timeout_ms,
         .command_timeout_ms = c->redis_command_timeout_ms,
         .breaker = {c->breaker_consecutive_failures, c->breaker_failure_rate, c->breaker_window_ms,
