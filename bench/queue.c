@@ -328,7 +328,9 @@ static void begin(struct client *c, struct connection *k)
 static void proceed(struct client *c, struct connection *k)
 {
     const struct operation *operation = c->steps[k->step];
-    if (strtol(k->answer + strlen("HTTP/1.1 "), NULL, 10) != operation->status) refuse(k, operation->name);
+    const long status = strtol(k->answer + strlen("HTTP/1.1 "), NULL, 10);
+    /* 200 where the daemon had to repeat an enqueue: by then the ids are known. */
+    if (status != operation->status && !(operation == &ENQUEUE && status == 200)) refuse(k, operation->name);
     if (operation->take) operation->take(c, k);
     if (++k->step < c->step_count) {
         ask(c, k);
