@@ -1,18 +1,5 @@
 -- Behind queue_lib where tasks are added or daemons woken.
 
-local function pack_meta(t)
-    return struct.pack(FORMAT, t.state, t.failures, t.max, t.priority, t.arrival, t.rank, t.added, t.ttl, t.ends, t.at,
-        t.bytes, t.agent, t.receipt) .. t.history
-end
-
-local function ready_member(t)
-    return struct.pack('>I6', t.arrival) .. t.id
-end
-
-local function agent_member(t)
-    return t.agent .. '\0' .. struct.pack('>I7I6', t.rank, t.arrival) .. t.id
-end
-
 -- Tells the daemon that waits and was told longest ago, on its own channel; it goes to the end of the line. Those without a
 -- sign of life lose their place. False: nobody waits.
 local function tell_next(count, hops)
@@ -37,7 +24,7 @@ local function wake(count)
     end
 end
 
--- Adds tasks, a list of tables; one string in return, a character for each: '+' added, else the state its id has.
+-- Adds tasks, a list of tables, and their ids; one string in return, a character for each: '+' added, else the state its id has.
 local function add(tasks, ids, aging_us)
     local metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
     local known, said = {}, {}
@@ -54,31 +41,30 @@ local function add(tasks, ids, aging_us)
     end
     local arrival = call('INCRBY', ARRIVAL, #tasks) - #tasks
     for i, t in ipairs(tasks) do
-        local id, n = t.id, #meta
+        local id, n = ids[i], #meta
         local state = known[id] or (metas[i] and string.sub(metas[i], 1, 1))
         if not state and done[i] and struct.unpack('>I6', done[i]) > now then
             state = string.sub(done[i], 7, 7)
         end
         said[i] = state or '+'
         if not state then
-            local is_delayed = t.delay > 0
-            t.state, t.at = is_delayed and 'd' or 'r', is_delayed and now + t.delay or 0
-            t.failures, t.receipt, t.history, t.bytes = 0, '', '', #t.body
-            t.arrival, t.added, t.ends = arrival + i, now, now + t.ttl
-            t.rank = now_us + t.delay * 1000 - t.priority * aging_us + BIAS
-            known[id] = t.state
-            meta[n + 1], meta[n + 2] = id, pack_meta(t)
+            local is_delayed, agent, ends = t.delay > 0, t.agent, now + t.ttl
+            local rank = now_us + t.delay * 1000 - t.priority * aging_us
+            local at, member = is_delayed and now + t.delay or 0, struct.pack('>I6', arrival + i) .. id
+            known[id] = is_delayed and 'd' or 'r'
+            meta[n + 1], meta[n + 2] = id, struct.pack(FORMAT, known[id], 0, t.max, t.priority, arrival + i, rank + BIAS, now,
+                t.ttl, ends, at, #t.body, agent, '')
             body[n + 1], body[n + 2] = id, t.body
-            expiry[n + 1], expiry[n + 2] = score(t.ends), id
+            expiry[n + 1], expiry[n + 2] = score(ends), id
             if is_delayed then
-                delayed[#delayed + 1] = score(t.at)
+                delayed[#delayed + 1] = score(at)
                 delayed[#delayed + 1] = id
             else
-                ready[#ready + 1] = score(t.rank - BIAS)
-                ready[#ready + 1] = ready_member(t)
-                if t.agent ~= '' then
+                ready[#ready + 1] = score(rank)
+                ready[#ready + 1] = member
+                if agent ~= '' then
                     agents[#agents + 1] = '0'
-                    agents[#agents + 1] = agent_member(t)
+                    agents[#agents + 1] = agent .. '\0' .. struct.pack('>I7', rank + BIAS) .. member
                 end
             end
         end

@@ -21,6 +21,19 @@ local function load_from(index, id)
     return t
 end
 
+local function pack_meta(t)
+    return struct.pack(FORMAT, t.state, t.failures, t.max, t.priority, t.arrival, t.rank, t.added, t.ttl, t.ends, t.at,
+        t.bytes, t.agent, t.receipt) .. t.history
+end
+
+local function ready_member(t)
+    return struct.pack('>I6', t.arrival) .. t.id
+end
+
+local function agent_member(t)
+    return t.agent .. '\0' .. struct.pack('>I7I6', t.rank, t.arrival) .. t.id
+end
+
 -- Out of its state's indexes. The caller writes META or removes it.
 local function leave(t)
     if t.state == 'l' then
