@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* More calls at a time than one connection takes before another is opened (64). */
-enum { THREADS = 96 };
+#define THREADS 96U
 
 static const char *const env[] = {"PHOENIX_HTTP_WORKERS=1", NULL};
 
@@ -113,7 +113,7 @@ START_TEST(a_redis_with_no_room_for_more_clients_serves_those_it_has)
     WAIT_FOR(refused() > 0, 20000);
     WAIT_FOR(daemon_log_has(s.d, "max number of clients reached"), 5000);
     uint64_t before = load_calls(s.load[0]);
-    WAIT_FOR(load_calls(s.load[0]) > before + 10 * THREADS, 20000);
+    WAIT_FOR(load_calls(s.load[0]) > before + UINT64_C(10) * THREADS, 20000);
     ck_assert(connections() == idle);
     ck_assert(daemon_metric(s.d, "phoenix_redis_up") == 1);
     redis_full(false);
