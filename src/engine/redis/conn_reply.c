@@ -75,6 +75,9 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     if (outcome > call->worst) call->worst = outcome;
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
+    /* Redis may close right behind it (maxclients), before the rest of the greeting is answered. */
+    if (c->state == CONN_GREETING && outcome == REDIS_CALL_UNAVAILABLE)
+        snprintf(c->why, sizeof c->why, "%s", call->error);
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
         redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }
