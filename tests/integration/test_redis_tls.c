@@ -158,9 +158,8 @@ START_TEST(everything_works_over_tls)
     ck_assert_int_eq(raw_status(&waiter, &got), 200);
     FORMAT(body, "{\"receipt\":\"%s\"}", MEMBER(receipt, strstr(got.body, "{\"task_id\""), "receipt"));
     expect_backend(&s, "POST", "/tasks/t/ack", body, 204);
+    raw_response_free(&got);
     raw_http_close(&waiter);
-
-    ck_assert(strstr(resp_text(s.r, "CLIENT", "LIST"), "cmd=") != NULL);
     end(&s);
 }
 END_TEST
@@ -195,7 +194,9 @@ START_TEST(who_cannot_prove_it_is_never_used)
     char plain[16];
     start_redis(&s, c->server, c->ask);
     FORMAT(plain, "%d", redis_server_port(s.redis));
-    start_daemon(&s, c->host, c->plain_port ? plain : s.port, c->files, NULL);
+    start_daemon(
+        &s, c->host, c->plain_port ? plain : s.port, c->files,
+        (const char *const[]){"PHOENIX_HTTP_DRAIN_TIMEOUT_MS=100", NULL}); /* its write stays undelivered */
     WAIT_FOR(readyz_says(&s, "degraded"), 15000);
     WAIT_FOR(daemon_log_has(s.d, c->why), 15000);
     EXPECT_STATUS(http_send(s.h, "PUT", "/cache/k", "{\"response\":1}"), 201);
