@@ -337,7 +337,7 @@ static void begin_tls(struct conn *c)
     c->tls_due = false;
     if (c->doomed) return;
     c->tls =
-        tls_session_begin(redis_node_options(c->options.node)->tls, &c->ctx->c, c->host, why, sizeof why);
+        tls_session_begin(redis_node_options(c->options.node)->tls, &c->ctx->c, c->at.host, why, sizeof why);
     if (c->tls)
         conn_greet(c); /* waits in hiredis until both sides have proved who they are */
     else
@@ -370,7 +370,7 @@ static void start(struct conn *c, redisAsyncContext *ctx)
     ctx->ev.delWrite = ev_nothing;
     ctx->ev.cleanup = ev_cleanup;
     conn_guard_reader(c);
-    if (redis_node_options(c->options.node)->url->kind == REDIS_TCP) set_socket_options(ctx->c.fd);
+    if (redis_node_options(c->options.node)->url->kind != REDIS_UNIX) set_socket_options(ctx->c.fd);
     c->io = loop_io_create(c->group->loop, ctx->c.fd, LOOP_READ | LOOP_WRITE, on_io, c);
     redisAsyncSetConnectCallback(ctx, on_connect);
     if (!c->io) conn_abandon(c, "no memory to watch the socket");
@@ -386,7 +386,7 @@ static void on_resolved(void *arg, int error, const struct sockaddr *address, so
         conn_abandon(c, "the host name does not resolve");
         return;
     }
-    start(c, redisAsyncConnect(ip, redis_node_options(c->options.node)->url->seeds[0].port));
+    start(c, redisAsyncConnect(ip, c->at.port));
 }
 
 static void arm_greeting(struct conn *c)
@@ -401,6 +401,11 @@ static void start_unix(void *arg)
     struct conn *c = arg;
     arm_greeting(c);
     start(c, redisAsyncConnectUnix(redis_node_options(c->options.node)->url->path));
+}
+
+static void on_nowhere(void *arg)
+{
+    conn_abandon(arg, "no sentinel has told where the master is");
 }
 
 struct conn *conn_open(const struct conn_options *options)
@@ -419,9 +424,13 @@ struct conn *conn_open(const struct conn_options *options)
         loop_timer_start(loop, &c->timer, loop_now_us(loop), start_unix, c);
         return c;
     }
+    c->moves = redis_node_address(options->node, &c->at);
     c->turn = redis_node_turn(options->node);
-    memcpy(c->host, url->seeds[0].host, sizeof c->host);
-    c->resolve = loop_resolve(loop, c->host, url->seeds[0].port, c->turn, on_resolved, c);
+    if (c->at.port == 0) {
+        loop_timer_start(loop, &c->timer, loop_now_us(loop), on_nowhere, c);
+        return c;
+    }
+    c->resolve = loop_resolve(loop, c->at.host, c->at.port, c->turn, on_resolved, c);
     if (!c->resolve) {
         free(c);
         return NULL;
@@ -433,6 +442,11 @@ struct conn *conn_open(const struct conn_options *options)
 bool conn_ready(const struct conn *c)
 {
     return c->state == CONN_READY && !c->doomed && c->ctx;
+}
+
+bool conn_stale(const struct conn *c)
+{
+    return c->moves != redis_node_moves(c->options.node);
 }
 
 unsigned conn_inflight(const struct conn *c)

@@ -11,7 +11,7 @@
 #include <hiredis/async.h>
 #include <hiredis/hiredis.h>
 
-enum { GREETING_COMMANDS = 4, PASSWORD_SIZE = 1024 };
+enum { GREETING_COMMANDS = 4 };
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_GREETING, CONN_READY, CONN_DEAD };
 
@@ -52,12 +52,13 @@ struct conn {
     const redisReplyObjectFunctions *plain;   /* hiredis' own constructors of replies */
     redisReplyObjectFunctions guarded;
 
-    char host[REDIS_HOST_SIZE]; /* as configured: whom its certificate must name */
-    unsigned turn;              /* of the host's addresses */
-    uint32_t generation;        /* the breaker's, when this connection was begun */
+    struct redis_address at; /* where it leads, by the name that its certificate must show */
+    unsigned moves;          /* of its node, when it was opened */
+    unsigned turn;           /* of the host's addresses */
+    uint32_t generation;     /* the breaker's, when this connection was begun */
     int64_t client_id;
     char run_id[RUN_ID_SIZE];
-    char password[PASSWORD_SIZE];
+    char password[REDIS_PASSWORD_SIZE];
     char db[16];
     struct redis_call greeting;
     struct redis_command greeting_commands[GREETING_COMMANDS];

@@ -76,7 +76,7 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
-        redis_node_note_password_refused(c->options.node);
+        redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }
 
 static void take_reply(struct conn *c, struct redis_call *call, const redisReply *r)
