@@ -270,7 +270,7 @@ START_TEST(eight_mib_go_through_and_come_back)
         const char *back = strstr(a->body, "\"response\":\"");
         ck_assert(back && memcmp(back + strlen("\"response\":\""), at, BIG) == 0);
     }
-    ck_assert(daemon_metric(s.d, "phoenix_redis_abandoned_total") == 0);
+    ck_assert(daemon_metric(s.d, "phoenix_redis_connections_abandoned_total") == 0);
     free(body);
     end(&s);
 }
