@@ -259,7 +259,7 @@ START_TEST(eight_mib_go_through_and_come_back)
     char *at = paste(body, "{\"response\":\"");
     for (size_t i = 0; i < BIG; i++)
         at[i] = (char)('a' + (i * 7919 + i / 26) % 26);
-    (void)strcpy(at + BIG, "\"}");
+    memcpy(at + BIG, "\"}", sizeof "\"}");
     for (int round = 0; round < 3; round++) {
         EXPECT_STATUS(http_send(s.h, "PUT", "/cache/big", body), round ? 200 : 201);
         ck_assert_str_eq(http_header(s.h, "Phoenix-Backend"), "redis");
