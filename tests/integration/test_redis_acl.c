@@ -11,7 +11,7 @@
 enum { COMMANDS_MAX = 96, NAME_SIZE = 32 };
 
 static const char DONE_ORDER[] = "phoenix:tasks:done_order:{phoenix:tasks:queue}",
-                  INBOX[] = "phoenix:tasks:queue";
+                  INBOX[] = "phoenix:tasks:queue", WAITERS[] = "phoenix:tasks:waiters:{phoenix:tasks:queue}";
 
 /* A daemon that is nobody but that user, in database 1, and an administrator. */
 struct scene {
@@ -223,7 +223,7 @@ static void act_wait(struct scene *s)
     struct raw_http waiter = raw_http_tcp((uint16_t)daemon_port(s->d));
     raw_http_send(&waiter, "POST /tasks/dequeue HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n\r\n"
                            "{\"wait\":20, \"ack\": \"auto\"}\n");
-    AWAIT(s, waiting(s, 1));
+    AWAIT(s, waiting(s, 1) && resp_integer(s->r, "LLEN", WAITERS) == 1); /* the daemon stands in line */
     ask(s, "POST", "/tasks", "{\"task_id\":\"w\",\"payload\":1}", 201);
     AWAIT(s, raw_http_readable(&waiter, 10));
     raw_http_close(&waiter);
