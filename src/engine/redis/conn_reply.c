@@ -1,11 +1,14 @@
 /* conn_reply: what replies mean for the calls in flight, in the order of sending. */
 #include "conn_private.h"
 
+#include "denial.h"
 #include "engine/redis/errors.h"
 
 #include <hiredis/sds.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { DENIAL_RELOG_S = 10 };
 
 size_t conn_unsent(const redisAsyncContext *ctx)
 {
@@ -65,6 +68,19 @@ bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis
     return true;
 }
 
+/* Callers may ask for the same as often as they like. */
+void conn_log_denial(struct conn *c, const char *what)
+{
+    struct conn_group *group = c->group;
+    int64_t now = loop_now_us(group->loop);
+    if (strcmp(group->denied, what) == 0 && now - group->denied_us < DENIAL_RELOG_S * INT64_C(1000000))
+        return;
+    snprintf(group->denied, sizeof group->denied, "%s", what);
+    group->denied_us = now;
+    LOG(c->options.log, LOG_WARN, "Redis does not permit us something; see config/redis/users.acl",
+        LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", what));
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
     static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
@@ -78,6 +94,8 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     /* Redis may close right behind it (maxclients), before the rest of the greeting is answered. */
     if (c->state == CONN_GREETING && outcome == REDIS_CALL_UNAVAILABLE)
         snprintf(c->why, sizeof c->why, "%s", call->error);
+    if (redis_denial(text, call->commands[call->received].script, call->error, sizeof call->error))
+        conn_log_denial(c, call->error);
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
         redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }

@@ -12,13 +12,15 @@
 static const int64_t WALL_MAX_MS =
     INT64_C(253402300799999) / 2; /* far in the future, and far from the last year that prints */
 
-enum { SLOW_TRIP_MS = 50, CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5 };
+enum { SLOW_TRIP_MS = 50, CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5, RELOG_MS = 3000 };
 
 struct redis_probe {
     struct redis_probe_options options;
     struct conn_group *group;
     struct conn *conn;
-    bool ready, busy, probing, closing, awaiting_logged;
+    bool ready, busy, probing, closing;
+    char awaiting[128]; /* why it is away, as last logged; empty: it is not */
+    int64_t logged_us;
     unsigned pings;
     int64_t next_ping_us;
     int64_t sent_wall_ms, sent_us;
@@ -120,10 +122,22 @@ static void on_ready(void *arg)
 {
     struct redis_probe *p = arg;
     p->ready = true;
-    p->awaiting_logged = false;
+    p->awaiting[0] = 0;
     p->probing = breaker_probe_begin(redis_node_breaker(p->options.node), true);
     ping(p);
     later(p, LOOK_MS);
+}
+
+/* Once, and again for another reason: the second address of a name may be there, and be another server. */
+static void log_away(struct redis_probe *p, const char *why)
+{
+    int64_t now = loop_now_us(p->options.loop);
+    if (p->awaiting[0] && (strcmp(p->awaiting, why) == 0 || now - p->logged_us < RELOG_MS * INT64_C(1000)))
+        return;
+    LOG(p->options.log, LOG_WARN, "Redis is away; waiting for it",
+        LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
+    snprintf(p->awaiting, sizeof p->awaiting, "%s", why);
+    p->logged_us = now;
 }
 
 static void on_closed(void *arg, const char *why)
@@ -132,10 +146,7 @@ static void on_closed(void *arg, const char *why)
     p->conn = NULL;
     p->ready = p->busy = false;
     if (p->closing) return;
-    if (!p->awaiting_logged)
-        LOG(p->options.log, LOG_WARN, "Redis is away; waiting for it",
-            LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
-    p->awaiting_logged = true;
+    log_away(p, why);
     later(p, CONNECT_MS / 2 + (int64_t)random_below(CONNECT_MS / 2));
 }
 
