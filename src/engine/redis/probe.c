@@ -141,9 +141,14 @@ static void on_ready(void *arg)
 static void on_closed(void *arg, const char *why)
 {
     struct redis_probe *p = arg;
+    bool moved = conn_stale(p->conn);
     p->conn = NULL;
     p->ready = p->busy = false;
     if (p->closing) return;
+    if (moved) {
+        later(p, 0);
+        return;
+    }
     if (!p->awaiting_logged)
         LOG(p->options.log, LOG_WARN, "Redis is away; waiting for it",
             LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));

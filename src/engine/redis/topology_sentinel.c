@@ -165,10 +165,13 @@ static void complain(struct topology_sentinel *f, struct entry *e, enum complain
 static void move(struct topology_sentinel *f, const struct sentinel_answer *to, const char *sentinel)
 {
     const char *from = redis_node_name(f->node);
+    struct redis_address before;
+    redis_node_address(f->node, &before);
     redis_node_move(f->node, &to->at);
     if (to->epoch >= 0) f->epoch = to->epoch;
-    LOG(f->topology->log, LOG_INFO, "Redis master moved", LOG_S("from", from),
-        LOG_S("to", redis_node_name(f->node)), LOG_S("sentinel", sentinel), LOG_I("epoch", to->epoch));
+    LOG(f->topology->log, LOG_INFO, before.port ? "Redis master moved" : "Redis master found",
+        LOG_S("from", from), LOG_S("to", redis_node_name(f->node)), LOG_S("sentinel", sentinel),
+        LOG_I("epoch", to->epoch));
     metrics_count(f->options.cell, METRIC_TOPOLOGY_CHANGES, 0, 0, 1);
     f->options.changed(f->options.arg);
 }
