@@ -4,6 +4,8 @@
 #include "engine/redis/probe.h"
 
 #include "conn.h"
+#include "engine/redis/topology.h"
+#include "node_private.h"
 #include "util/random.h"
 
 #include <stdio.h>
@@ -44,6 +46,15 @@ static void gauge_from(struct redis_probe *p, struct slice info, const char *nam
     if (at) metrics_gauge(p->options.metrics, metric, 0, strtod(at + strlen(name), NULL));
 }
 
+/* A Redis that only reads are asked of never says READONLY. */
+static void check_role(struct redis_probe *p, struct slice info)
+{
+    const struct redis_node_options *node = redis_node_options(p->options.node);
+    if (node->url->kind != REDIS_SENTINEL || !memmem(info.ptr, info.len, "\nrole:slave", 11)) return;
+    redis_node_leave(p->options.node, conn_moves(p->conn));
+    redis_topology_suspect(node->topology);
+}
+
 static void on_info(struct redis_call *call)
 {
     struct redis_probe *p = call->arg;
@@ -51,6 +62,7 @@ static void on_info(struct redis_call *call)
     if (call->outcome != REDIS_CALL_OK) return;
     /* hiredis ends strings with a NUL, so strtod stops within the reply. */
     struct slice info = call->replies[0].text;
+    check_role(p, info);
     gauge_from(p, info, "\nused_memory:", METRIC_REDIS_MEMORY);
     gauge_from(p, info, "\nmaxmemory:", METRIC_REDIS_MEMORY_MAX);
     gauge_from(p, info, "\nconnected_clients:", METRIC_REDIS_CLIENTS);
@@ -143,9 +155,14 @@ static void log_away(struct redis_probe *p, const char *why)
 static void on_closed(void *arg, const char *why)
 {
     struct redis_probe *p = arg;
+    bool moved = conn_stale(p->conn);
     p->conn = NULL;
     p->ready = p->busy = false;
     if (p->closing) return;
+    if (moved) {
+        later(p, 0);
+        return;
+    }
     log_away(p, why);
     later(p, CONNECT_MS / 2 + (int64_t)random_below(CONNECT_MS / 2));
 }
@@ -166,7 +183,7 @@ static void connect_now(struct redis_probe *p)
                                    .node = p->options.node,
                                    .log = p->options.log,
                                    .cell = p->options.cell,
-                                   .events = {on_ready, on_closed, p}};
+                                   .events = {on_ready, on_closed, NULL, p}};
     p->conn = conn_open(&options);
     if (!p->conn) later(p, CONNECT_MS);
 }

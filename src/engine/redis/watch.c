@@ -4,7 +4,7 @@
 
 #include "engine/redis/probe.h"
 #include "engine/redis/tracking.h"
-#include "topology_private.h"
+#include "topology_sentinel.h"
 
 #include <stdlib.h>
 
@@ -19,7 +19,8 @@ struct eye {
 
 struct redis_watch {
     struct redis_watch_options options;
-    struct eye eyes[REDIS_NODES_MAX]; /* by the node's index; without a probe: none */
+    struct topology_sentinel *sentinel; /* NULL: none to follow */
+    struct eye eyes[REDIS_NODES_MAX];   /* by the node's index; without a probe: none */
     bool live;
 };
 
@@ -95,6 +96,12 @@ static bool open_eye(struct redis_watch *w, struct redis_node *node)
     return false;
 }
 
+static void look_again(struct eye *eye)
+{
+    redis_probe_look(eye->probe);
+    if (eye->tracking) redis_tracking_look(eye->tracking);
+}
+
 /* The map has changed, or a node's place. */
 static void look(struct redis_watch *w)
 {
@@ -104,12 +111,26 @@ static void look(struct redis_watch *w)
         if (!redis_node_serves(node))
             close_eye(eye);
         else if (eye->probe)
-            redis_probe_look(eye->probe);
+            look_again(eye);
         else if (!open_eye(w, node)) /* no memory: its circuit stays as it is until the next change */
             LOG(w->options.log, LOG_ERROR, "cannot watch a Redis node",
                 LOG_S("redis", redis_node_name(node)));
     }
     judge(w);
+}
+
+static void on_changed(void *arg)
+{
+    look(arg);
+}
+
+static bool follow(struct redis_watch *w)
+{
+    const struct redis_watch_options *o = &w->options;
+    struct follower_options follower = {o->loop, o->topology, o->cell, on_changed, w};
+    if (redis_topology_options(o->topology)->url->kind != REDIS_SENTINEL) return true;
+    w->sentinel = topology_sentinel_create(&follower);
+    return w->sentinel != NULL;
 }
 
 struct redis_watch *redis_watch_create(const struct redis_watch_options *options)
@@ -118,7 +139,7 @@ struct redis_watch *redis_watch_create(const struct redis_watch_options *options
     if (!w) return NULL;
     w->options = *options;
     look(w);
-    if (!w->eyes[0].probe) redis_watch_destroy(&w);
+    if (!w->eyes[0].probe || !follow(w)) redis_watch_destroy(&w);
     return w;
 }
 
@@ -127,6 +148,7 @@ void redis_watch_destroy(struct redis_watch **watch)
     struct redis_watch *w = *watch;
     if (!w) return;
     *watch = NULL;
+    topology_sentinel_destroy(&w->sentinel);
     for (unsigned i = 0; i < REDIS_NODES_MAX; i++)
         close_eye(&w->eyes[i]);
     free(w);
