@@ -3,6 +3,8 @@
  * A call is one or more commands that leave together on one connection, to the node that serves the first key
  * of the first of them, and are done when their last reply is in, or when it is certain that none will come.
  * Its memory is the caller's and stays untouched until `done`.
+ * A call that was not executed since another server is the one to ask (READONLY) is tried again there, within
+ * its deadline; then it is UNAVAILABLE.
  * All calls of a turn leave in one write. Each call has a deadline; past it the connection is given up
  * (reset, so that nothing unsent leaves later, and killed on the server by the next connection) and its calls
  * fail, each exactly once. Loop thread only. */
@@ -79,6 +81,8 @@ struct redis_call {
     uint32_t generation;
     uint64_t begin, bytes;
     int64_t start_us;
+    unsigned tries; /* after an answer that another server is to be asked */
+    int64_t retry_us;
 };
 
 struct redis_pool;

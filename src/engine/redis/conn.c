@@ -449,6 +449,11 @@ bool conn_stale(const struct conn *c)
     return c->moves != redis_node_moves(c->options.node);
 }
 
+unsigned conn_moves(const struct conn *c)
+{
+    return c->moves;
+}
+
 unsigned conn_inflight(const struct conn *c)
 {
     return c->inflight;

@@ -68,6 +68,7 @@ bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
     static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
+                                                 [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
                                                  [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
                                                  [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,
                                                  [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
@@ -94,6 +95,13 @@ static bool is_noscript(const struct redis_call *call)
 {
     return call->worst == REDIS_CALL_REFUSED && !call->with_source && call->count == 1 &&
            call->commands[0].script && redis_error_class(slice_of(call->error)) == REDIS_ERROR_RESEND;
+}
+
+static bool is_taken_back(const struct conn *c, struct redis_call *call)
+{
+    return call->worst != REDIS_CALL_OK && c->options.events.misplaced &&
+           redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED &&
+           c->options.events.misplaced(c->options.events.arg, call);
 }
 
 void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
@@ -124,6 +132,7 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
         conn_send(c, call); /* with its source this time */
         return;
     }
+    if (is_taken_back(c, call)) return;
     call->outcome = call->worst;
     if (call != &c->greeting) conn_record(c, call);
     call->done(call);

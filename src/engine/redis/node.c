@@ -138,6 +138,11 @@ void redis_node_move(struct redis_node *node, const struct redis_address *to)
     breaker_renew(node->breaker);
 }
 
+void redis_node_leave(struct redis_node *node, unsigned moves)
+{
+    atomic_compare_exchange_strong(&node->moves, &moves, moves + 1);
+}
+
 bool redis_node_serves(const struct redis_node *node)
 {
     return atomic_load_explicit(&node->serves, memory_order_relaxed);

@@ -22,6 +22,7 @@ struct member {
 
 struct node_pool {
     struct redis_pool_options options;
+    struct node_pool_owner owner;
     struct redis_node *node;
     struct conn_group *group;
     struct member *members;
@@ -72,6 +73,7 @@ static void fail_waiting(struct node_pool *p, int64_t due_us, const char *why)
         failed = call->next;
         call->outcome = REDIS_CALL_UNAVAILABLE;
         snprintf(call->error, sizeof call->error, "%s", why);
+        if (!p->closing && p->owner.unsent(p->owner.arg, call)) continue;
         metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
         call->done(call);
     }
@@ -112,6 +114,13 @@ static void on_ready(void *arg)
     drain_waiting(p, m->conn);
 }
 
+static bool on_misplaced(void *arg, struct redis_call *call)
+{
+    struct member *m = arg;
+    struct node_pool *p = m->pool;
+    return !p->closing && p->owner.misplaced(p->owner.arg, p->node, conn_moves(m->conn), call);
+}
+
 static void on_closed(void *arg, const char *why)
 {
     struct member *m = arg;
@@ -149,7 +158,7 @@ static bool open_one(struct node_pool *p)
                                        .queued_bytes = p->options.queued_bytes,
                                        .log = p->options.log,
                                        .cell = p->options.cell,
-                                       .events = {on_ready, on_closed, m}};
+                                       .events = {on_ready, on_closed, on_misplaced, m}};
         m->conn = conn_open(&options);
         if (!m->conn) return false;
         p->opening++;
@@ -191,11 +200,13 @@ static void on_tick(void *arg)
     loop_timer_start(p->options.loop, &p->tick, now + TICK_MS * INT64_C(1000), on_tick, p);
 }
 
-struct node_pool *node_pool_create(const struct redis_pool_options *options, struct redis_node *node)
+struct node_pool *node_pool_create(const struct redis_pool_options *options,
+                                   const struct node_pool_owner *owner, struct redis_node *node)
 {
     struct node_pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->options = *options;
+    p->owner = *owner;
     p->node = node;
     p->waiting_tail = &p->waiting;
     p->group = conn_group_create(options->loop);

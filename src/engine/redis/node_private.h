@@ -18,6 +18,10 @@ struct condemned {
 unsigned redis_node_turn(const struct redis_node *node);
 void redis_node_next_turn(struct redis_node *node, unsigned used);
 
+/* The server there is not what it is asked as: connections opened until now (at this count of moves) take no
+ * more calls. Once however many find out. */
+void redis_node_leave(struct redis_node *node, unsigned moves);
+
 /* Over CONDEMNED_MAX the oldest is forgotten, and logged. */
 void redis_node_condemn(struct redis_node *node, const struct condemned *c);
 /* Forgets those of another server process (they died with it), and copies up to CONDEMNED_BATCH of the rest.

@@ -155,7 +155,7 @@ static void connect_now(struct redis_probe *p)
                                    .node = p->options.node,
                                    .log = p->options.log,
                                    .cell = p->options.cell,
-                                   .events = {on_ready, on_closed, p}};
+                                   .events = {on_ready, on_closed, NULL, p}};
     p->conn = conn_open(&options);
     if (!p->conn) later(p, CONNECT_MS);
 }

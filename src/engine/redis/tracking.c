@@ -139,7 +139,7 @@ static void on_timer(void *arg)
                                        .node = t->options.node,
                                        .log = t->options.log,
                                        .cell = t->options.cell,
-                                       .events = {on_ready, on_closed, t}};
+                                       .events = {on_ready, on_closed, NULL, t}};
         t->conn = conn_open(&options);
         if (!t->conn) later(t, RECONNECT_MS);
     }
