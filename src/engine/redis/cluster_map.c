@@ -105,7 +105,8 @@ bool cluster_redirection(struct slice text, const char *asked, unsigned *out_slo
     if (!blank) return false;
     struct slice rest = {blank + 1, text.len - (size_t)(blank + 1 - text.ptr)};
     const char *second = rest.len ? memchr(rest.ptr, ' ', rest.len) : NULL;
-    if (!second || !take_number((struct slice){rest.ptr, (size_t)(second - rest.ptr)}, REDIS_SLOTS - 1, &slot))
+    if (!second ||
+        !take_number((struct slice){rest.ptr, (size_t)(second - rest.ptr)}, REDIS_SLOTS - 1, &slot))
         return false;
     struct slice where = {second + 1, rest.len - (size_t)(second + 1 - rest.ptr)};
     const char *colon = where.len ? memrchr(where.ptr, ':', where.len) : NULL;

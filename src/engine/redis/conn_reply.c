@@ -1,7 +1,9 @@
 /* conn_reply: what replies mean for the calls in flight, in the order of sending. */
 #include "conn_private.h"
 
+#include "cluster_map.h"
 #include "engine/redis/errors.h"
+#include "topology_private.h"
 
 #include <hiredis/sds.h>
 #include <stdio.h>
@@ -65,14 +67,35 @@ bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis
     return true;
 }
 
+/* The map learns of a MOVED at once: calls that follow need not be told. */
+static void take_redirection(const struct conn *c, struct redis_call *call, enum redis_error class,
+                             struct slice text)
+{
+    struct redis_topology *t = redis_node_options(c->options.node)->topology;
+    struct redis_address to;
+    unsigned slot;
+    if (class != REDIS_ERROR_MOVED && class != REDIS_ERROR_ASK && class != REDIS_ERROR_TRYAGAIN) return;
+    if (!t || redis_topology_options(t)->url->kind != REDIS_CLUSTER) return;
+    call->redirected = true;
+    call->redirection = class == REDIS_ERROR_MOVED ? REDIS_REDIRECTION_MOVED
+                        : class == REDIS_ERROR_ASK ? REDIS_REDIRECTION_ASK
+                                                   : REDIS_REDIRECTION_TRYAGAIN;
+    bool told = class != REDIS_ERROR_TRYAGAIN && cluster_redirection(text, c->at.host, &slot, &to);
+    call->to = !told                        ? NULL
+               : class == REDIS_ERROR_MOVED ? topology_slot_moved(t, slot, &to)
+                                            : topology_guest_at(t, &to);
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
-    static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
-                                                 [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
-    enum redis_outcome outcome = OUTCOME[redis_error_class(text)];
+    static const enum redis_outcome OUTCOME[] = {
+        [REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,       [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_MOVED] = REDIS_CALL_REFUSED,        [REDIS_ERROR_ASK] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_TRYAGAIN] = REDIS_CALL_UNAVAILABLE, [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
+        [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,      [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
+    enum redis_error class = redis_error_class(text);
+    enum redis_outcome outcome = OUTCOME[class];
+    if (c->options.events.misplaced) take_redirection(c, call, class, text);
     if (outcome > call->worst) call->worst = outcome;
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
@@ -100,7 +123,7 @@ static bool is_noscript(const struct redis_call *call)
 static bool is_taken_back(const struct conn *c, struct redis_call *call)
 {
     return call->worst != REDIS_CALL_OK && c->options.events.misplaced &&
-           redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED &&
+           (call->redirected || redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED) &&
            c->options.events.misplaced(c->options.events.arg, call);
 }
 

@@ -196,17 +196,21 @@ static struct redis_node *find_node(struct redis_topology *t, const struct redis
     return NULL;
 }
 
-/* Under the lock. The node at an address, made or moved there when there is none; *out_new says so. */
-static struct redis_node *take_node(struct redis_topology *t, const struct redis_address *at, bool *out_new)
+/* Under the lock. The node at an address, made or moved there when there is none; *out_new says so. Nobody
+ * moves one that is `kept` (by index; NULL: one that serves). */
+static struct redis_node *take_node(struct redis_topology *t, const struct redis_address *at,
+                                    const bool *kept, bool *out_new)
 {
     struct redis_node *node = find_node(t, at);
     *out_new = !node;
     if (!node) node = add_node(t, at);
-    for (unsigned i = 0; !node && i < REDIS_NODES_MAX; i++)
-        if (!redis_node_serves(redis_topology_at(t, i))) {
-            node = redis_topology_at(t, i);
-            redis_node_move(node, at);
-        }
+    for (unsigned i = 0; !node && i < REDIS_NODES_MAX; i++) {
+        struct redis_node *idle = redis_topology_at(t, i);
+        if (kept ? kept[i] : redis_node_serves(idle)) continue;
+        node = idle;
+        redis_node_move(node, at);
+        atomic_fetch_add(&t->version, 1);
+    }
     return node;
 }
 
@@ -214,7 +218,7 @@ struct redis_node *topology_node_at(struct redis_topology *t, const struct redis
 {
     bool new;
     pthread_mutex_lock(&t->lock);
-    struct redis_node *node = take_node(t, at, &new);
+    struct redis_node *node = take_node(t, at, NULL, &new);
     if (node) redis_node_set_serves(node, true); /* so that nobody else takes it; settle decides */
     pthread_mutex_unlock(&t->lock);
     return node;
@@ -224,7 +228,7 @@ struct redis_node *topology_guest_at(struct redis_topology *t, const struct redi
 {
     bool new;
     pthread_mutex_lock(&t->lock);
-    struct redis_node *node = take_node(t, at, &new);
+    struct redis_node *node = take_node(t, at, NULL, &new);
     if (node && new) redis_node_set_serves(node, false);
     pthread_mutex_unlock(&t->lock);
     return node;
@@ -242,7 +246,7 @@ struct redis_node *topology_slot_moved(struct redis_topology *t, unsigned slot,
 {
     bool new;
     pthread_mutex_lock(&t->lock);
-    struct redis_node *node = take_node(t, to, &new);
+    struct redis_node *node = take_node(t, to, NULL, &new);
     if (node) {
         redis_node_set_serves(node, true);
         topology_set_slot(t, slot, node);
@@ -269,19 +273,17 @@ static void settle(struct redis_topology *t)
 unsigned topology_apply(struct redis_topology *t, const struct cluster_map *map)
 {
     struct redis_node *nodes[CLUSTER_MAP_NODES_MAX];
+    bool kept[REDIS_NODES_MAX] = {false}, new;
     unsigned left_out = 0;
-    bool new;
     pthread_mutex_lock(&t->lock);
-    for (unsigned i = 0; i < atomic_load(&t->count); i++)
-        redis_node_set_serves(redis_topology_at(t, i), false);
     for (unsigned i = 0; i < map->count; i++) {
         nodes[i] = find_node(t, &map->nodes[i]);
-        if (nodes[i]) redis_node_set_serves(nodes[i], true);
+        if (nodes[i]) kept[redis_node_options(nodes[i])->index] = true;
     }
     for (unsigned i = 0; i < map->count; i++) {
-        if (!nodes[i]) nodes[i] = take_node(t, &map->nodes[i], &new);
+        if (!nodes[i]) nodes[i] = take_node(t, &map->nodes[i], kept, &new);
         if (nodes[i])
-            redis_node_set_serves(nodes[i], true);
+            kept[redis_node_options(nodes[i])->index] = true;
         else
             left_out++;
     }
