@@ -108,7 +108,8 @@ static bool flush_dirty(void *arg)
         c->is_dirty = false;
         if (!c->ctx) continue;
         c->depth++;
-        if (c->ctx->c.flags & REDIS_CONNECTED) write_out(c);
+        if (conn_stale(c)) conn_leave(c); /* what waits here must not reach a master that was demoted */
+        if (!c->doomed && (c->ctx->c.flags & REDIS_CONNECTED)) write_out(c);
         if (c->ctx) watch(c);
         c->depth--;
         settle(c);
@@ -120,7 +121,8 @@ static void on_io(void *arg, int events)
 {
     struct conn *c = arg;
     c->depth++;
-    if (events & LOOP_WRITE) write_out(c);
+    if (conn_stale(c) && c->backlog) conn_leave(c);
+    if ((events & LOOP_WRITE) && !c->doomed) write_out(c);
     if (c->ctx && !c->doomed && (events & LOOP_READ)) read_in(c);
     if (c->ctx && c->tls_due) begin_tls(c);
     if (c->ctx) watch(c);
@@ -182,6 +184,8 @@ static void connect_failed(struct conn *c)
     struct breaker *breaker = redis_node_breaker(c->options.node);
     metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 1, 0, 1);
     if (c->state == CONN_CONNECTING) redis_node_next_turn(c->options.node, c->turn);
+    if (redis_node_options(c->options.node)->topology)
+        redis_topology_suspect(redis_node_options(c->options.node)->topology);
     breaker_record(breaker, c->generation, BREAKER_FAILURE);
 }
 

@@ -120,11 +120,32 @@ static bool is_noscript(const struct redis_call *call)
            call->commands[0].script && redis_error_class(slice_of(call->error)) == REDIS_ERROR_RESEND;
 }
 
+/* Not executed, and another server is to be asked. */
 static bool is_taken_back(const struct conn *c, struct redis_call *call)
 {
-    return call->worst != REDIS_CALL_OK && c->options.events.misplaced &&
-           (call->redirected || redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED) &&
+    return call != &c->greeting && c->options.events.misplaced &&
            c->options.events.misplaced(c->options.events.arg, call);
+}
+
+void conn_leave(struct conn *c)
+{
+    if (!c->why[0]) snprintf(c->why, sizeof c->why, "the node has moved");
+    c->doomed = true;
+}
+
+static void fail(struct conn *c, const redisAsyncContext *ctx, struct redis_call *call, bool answered)
+{
+    bool sent = call->begin < c->offered || call->begin < c->appended - conn_unsent(ctx);
+    call->received = call->count;
+    call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
+    if (answered && !c->why[0]) snprintf(c->why, sizeof c->why, "unexpected reply");
+    snprintf(call->error, sizeof call->error, "%.*s", (int)sizeof call->error - 1,
+             c->why[0] ? c->why : "connection lost");
+    conn_unlink(c, call);
+    if (!sent && conn_stale(c) && is_taken_back(c, call)) return;
+    call->next = NULL;
+    *c->failed_tail = call;
+    c->failed_tail = &call->next;
 }
 
 void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
@@ -132,21 +153,12 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
     struct redis_call *call = privdata;
     struct conn *c = ctx->ev.data;
     if (call->received == call->count) return; /* failed already, by an earlier command of its own */
+    /* What a server has done that is no longer the one need not last; only that it refused is certain. */
+    if (reply && conn_stale(c) && ((const redisReply *)reply)->type != REDIS_REPLY_ERROR) conn_leave(c);
     if (reply && !c->doomed) take_reply(c, call, reply);
     /* Out of step: this very answer may be another request's. */
     if (!reply || c->doomed) {
-        call->received = call->count;
-        bool sent = call->begin < c->offered || call->begin < c->appended - conn_unsent(ctx);
-        call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
-        snprintf(call->error, sizeof call->error, "%.*s", (int)sizeof call->error - 1,
-                 c->why[0] ? c->why
-                 : reply   ? "unexpected reply"
-                           : "connection lost");
-        if (reply) snprintf(c->why, sizeof c->why, "unexpected reply");
-        conn_unlink(c, call);
-        call->next = NULL;
-        *c->failed_tail = call;
-        c->failed_tail = &call->next;
+        fail(c, ctx, call, reply != NULL);
         return;
     }
     if (++call->received < call->count) return;
@@ -155,7 +167,10 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
         conn_send(c, call); /* with its source this time */
         return;
     }
-    if (is_taken_back(c, call)) return;
+    if (call->worst != REDIS_CALL_OK &&
+        (call->redirected || redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED) &&
+        is_taken_back(c, call))
+        return;
     call->outcome = call->worst;
     if (call != &c->greeting) conn_record(c, call);
     call->done(call);

@@ -2,6 +2,8 @@
  * are kept until the end, since log lines of any thread may hold them; a node moves seldom. */
 #include "node_private.h"
 
+#include "engine/redis/topology.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -42,6 +44,7 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
     pthread_mutex_lock(&node->cell_lock);
     metrics_count(node->cell, METRIC_BREAKER_CHANGES, (unsigned)to, 0, 1);
     pthread_mutex_unlock(&node->cell_lock);
+    if (to == BREAKER_OPEN && node->options.topology) redis_topology_suspect(node->options.topology);
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
 }
 

@@ -35,10 +35,13 @@ struct node_pool {
     int64_t called_us;
     int64_t backoff_ms;
     int64_t retry_us; /* no attempt before */
+    unsigned moves;   /* the node's, when that was set */
     bool closing;
 };
 
 static void on_tick(void *arg);
+static bool open_one(struct node_pool *p);
+static bool may_connect(struct node_pool *p);
 
 static void drain_waiting(struct node_pool *p, struct conn *conn)
 {
@@ -106,6 +109,10 @@ static void on_ready(void *arg)
 {
     struct member *m = arg;
     struct node_pool *p = m->pool;
+    if (conn_stale(m->conn)) {
+        conn_abandon(m->conn, "the node has moved");
+        return;
+    }
     m->ready = true;
     m->used_us = loop_now_us(p->options.loop);
     p->opening--;
@@ -113,6 +120,15 @@ static void on_ready(void *arg)
     p->retry_us = 0;
     atomic_fetch_add(&p->ready, 1);
     drain_waiting(p, m->conn);
+}
+
+static void back_off(struct node_pool *p)
+{
+    p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
+    if (p->backoff_ms > BACKOFF_MAX_MS) p->backoff_ms = BACKOFF_MAX_MS;
+    p->retry_us = loop_now_us(p->options.loop) +
+                  (p->backoff_ms / 2 + (int64_t)random_below((uint64_t)p->backoff_ms)) * 1000;
+    p->moves = redis_node_moves(p->node);
 }
 
 static bool on_misplaced(void *arg, struct redis_call *call)
@@ -126,24 +142,22 @@ static void on_closed(void *arg, const char *why)
 {
     struct member *m = arg;
     struct node_pool *p = m->pool;
-    bool was_ready = m->ready, quietly = p->closing || m->retired;
+    bool was_ready = m->ready, quietly = p->closing || m->retired, moved = conn_stale(m->conn);
     m->conn = NULL;
     m->ready = m->retired = false;
     if (was_ready) {
         atomic_fetch_sub(&p->ready, 1);
     } else {
         p->opening--;
-        p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
-        if (p->backoff_ms > BACKOFF_MAX_MS) p->backoff_ms = BACKOFF_MAX_MS;
-        p->retry_us = loop_now_us(p->options.loop) +
-                      (p->backoff_ms / 2 + (int64_t)random_below((uint64_t)p->backoff_ms)) * 1000;
+        if (!moved) back_off(p);
     }
     if (quietly) return;
     LOG(p->options.log, was_ready ? LOG_WARN : LOG_INFO,
         was_ready ? "Redis connection lost" : "Redis connection failed",
         LOG_S("redis", redis_node_name(p->node)), LOG_S("why", why));
     redis_topology_suspect(p->options.topology);
-    if (!was_ready && p->opening == 0) fail_waiting(p, INT64_MAX, why);
+    if (!was_ready && p->opening == 0 && !(moved && p->waiting && may_connect(p) && open_one(p)))
+        fail_waiting(p, INT64_MAX, why);
     /* With another connection ready none need ever be opened again, and what this one left would stay
      * condemned, and the node not quiet, for ever. */
     struct member *other = redis_node_quiet(p->node) ? NULL : least_loaded(p);
@@ -176,8 +190,12 @@ static bool is_wanted(const struct node_pool *p)
            loop_now_us(p->options.loop) - p->called_us < GUEST_S * INT64_C(1000000);
 }
 
-static bool may_connect(const struct node_pool *p)
+static bool may_connect(struct node_pool *p)
 {
+    if (p->moves != redis_node_moves(p->node)) { /* another server: nothing is known against it */
+        p->moves = redis_node_moves(p->node);
+        p->backoff_ms = p->retry_us = 0;
+    }
     return !p->closing && loop_now_us(p->options.loop) >= p->retry_us && is_wanted(p) &&
            breaker_allows(redis_node_breaker(p->node));
 }

@@ -122,7 +122,7 @@ static bool on_misplaced(void *arg, struct redis_node *node, unsigned moves, str
     enum redis_kind kind = redis_topology_options(p->options.topology)->url->kind;
     if (p->closing || (kind != REDIS_SENTINEL && kind != REDIS_CLUSTER)) return false;
     if (call->redirected) return on_redirected(p, node, call);
-    redis_node_leave(node, moves);
+    if (kind == REDIS_SENTINEL) redis_node_leave(node, moves);
     redis_topology_suspect(p->options.topology);
     call->worst = REDIS_CALL_UNAVAILABLE;
     return try_later(p, call);

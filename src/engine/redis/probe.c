@@ -5,6 +5,8 @@
 #include "engine/redis/probe.h"
 
 #include "conn.h"
+#include "engine/redis/topology.h"
+#include "node_private.h"
 #include "util/random.h"
 
 #include <stdio.h>
@@ -43,6 +45,15 @@ static void gauge_from(struct redis_probe *p, struct slice info, const char *nam
     if (at) metrics_gauge(p->options.metrics, metric, 0, strtod(at + strlen(name), NULL));
 }
 
+/* A Redis that only reads are asked of never says READONLY. */
+static void check_role(struct redis_probe *p, struct slice info)
+{
+    const struct redis_node_options *node = redis_node_options(p->options.node);
+    if (node->url->kind != REDIS_SENTINEL || !memmem(info.ptr, info.len, "\nrole:slave", 11)) return;
+    redis_node_leave(p->options.node, conn_moves(p->conn));
+    redis_topology_suspect(node->topology);
+}
+
 static void on_info(struct redis_call *call)
 {
     struct redis_probe *p = call->arg;
@@ -50,6 +61,7 @@ static void on_info(struct redis_call *call)
     if (call->outcome != REDIS_CALL_OK) return;
     /* hiredis ends strings with a NUL, so strtod stops within the reply. */
     struct slice info = call->replies[0].text;
+    check_role(p, info);
     gauge_from(p, info, "\nused_memory:", METRIC_REDIS_MEMORY);
     gauge_from(p, info, "\nmaxmemory:", METRIC_REDIS_MEMORY_MAX);
     gauge_from(p, info, "\nconnected_clients:", METRIC_REDIS_CLIENTS);
@@ -150,9 +162,14 @@ static void on_ready(void *arg)
 static void on_closed(void *arg, const char *why)
 {
     struct redis_probe *p = arg;
+    bool moved = conn_stale(p->conn);
     p->conn = NULL;
     p->ready = p->busy = false;
     if (p->closing) return;
+    if (moved) {
+        later(p, 0);
+        return;
+    }
     if (!p->awaiting_logged)
         LOG(p->options.log, LOG_WARN, "Redis is away; waiting for it",
             LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));

@@ -145,6 +145,13 @@ static void on_timer(void *arg)
     }
 }
 
+void redis_tracking_look(struct redis_tracking *t)
+{
+    if (t->closing || (t->conn && !conn_stale(t->conn))) return;
+    if (t->conn) conn_abandon(t->conn, "the node has moved");
+    later(t, 0);
+}
+
 struct redis_tracking *redis_tracking_create(const struct redis_tracking_options *options)
 {
     struct redis_tracking *t = calloc(1, sizeof *t);

@@ -8,6 +8,7 @@
 #include "engine/redis/tracking.h"
 #include "node_private.h"
 #include "topology_cluster.h"
+#include "topology_sentinel.h"
 
 #include <stdlib.h>
 
@@ -23,9 +24,10 @@ struct eye {
 
 struct redis_watch {
     struct redis_watch_options options;
-    struct eye eyes[REDIS_NODES_MAX]; /* by the node's index; without a probe: none */
-    struct topology_cluster *cluster;
-    unsigned version; /* of the map, when it was last looked at */
+    struct topology_sentinel *sentinel; /* NULL: none to follow */
+    struct topology_cluster *cluster;   /* likewise */
+    struct eye eyes[REDIS_NODES_MAX];   /* by the node's index; without a probe: none */
+    unsigned version;                   /* of the map, when it was last looked at */
     bool live;
 };
 
@@ -37,7 +39,7 @@ static bool all_live(const struct redis_watch *w, int64_t *until_us)
         const struct eye *eye = &w->eyes[i];
         const struct redis_node *node = redis_topology_at(w->options.topology, i);
         if (!redis_node_serves(node)) continue;
-        if (!eye->live || eye->moves != redis_node_moves(node)) return false;
+        if (!eye->live || !redis_node_covered(node, redis_node_moves(node))) return false;
         if (eye->sure_until_us < *until_us) *until_us = eye->sure_until_us;
         any = true;
     }
@@ -105,6 +107,13 @@ static bool open_eye(struct redis_watch *w, struct redis_node *node)
     return false;
 }
 
+static void look_again(struct eye *eye)
+{
+    redis_probe_look(eye->probe);
+    if (eye->tracking) redis_tracking_look(eye->tracking);
+    eye->moves = redis_node_moves(eye->node); /* what is heard of from now on is heard of from there */
+}
+
 /* The map has changed, or a node's place. */
 static void look(struct redis_watch *w)
 {
@@ -117,11 +126,10 @@ static void look(struct redis_watch *w)
     for (unsigned i = 0; i < redis_topology_count(w->options.topology); i++) {
         struct redis_node *node = redis_topology_at(w->options.topology, i);
         struct eye *eye = &w->eyes[i];
-        if (!redis_node_serves(node) || eye->moves != redis_node_moves(node)) close_eye(eye);
         if (!redis_node_serves(node))
-            continue;
+            close_eye(eye);
         else if (eye->probe)
-            redis_probe_look(eye->probe);
+            look_again(eye);
         else if (!open_eye(w, node)) /* no memory: its circuit stays as it is until the next change */
             LOG(w->options.log, LOG_ERROR, "cannot watch a Redis node",
                 LOG_S("redis", redis_node_name(node)));
@@ -129,7 +137,7 @@ static void look(struct redis_watch *w)
     judge(w);
 }
 
-static void on_map(void *arg)
+static void on_changed(void *arg)
 {
     look(arg);
 }
@@ -137,14 +145,18 @@ static void on_map(void *arg)
 /* Whoever keeps the map true, where it can change. */
 static bool follow(struct redis_watch *w)
 {
-    const struct follower_options options = {.loop = w->options.loop,
-                                             .topology = w->options.topology,
-                                             .cell = w->options.cell,
-                                             .changed = on_map,
-                                             .arg = w};
-    if (redis_topology_options(w->options.topology)->url->kind != REDIS_CLUSTER) return true;
-    w->cluster = topology_cluster_create(&options);
-    return w->cluster != NULL;
+    const struct redis_watch_options *o = &w->options;
+    struct follower_options follower = {o->loop, o->topology, o->cell, on_changed, w};
+    switch (redis_topology_options(o->topology)->url->kind) {
+    case REDIS_SENTINEL:
+        w->sentinel = topology_sentinel_create(&follower);
+        return w->sentinel != NULL;
+    case REDIS_CLUSTER:
+        w->cluster = topology_cluster_create(&follower);
+        return w->cluster != NULL;
+    default:
+        return true;
+    }
 }
 
 struct redis_watch *redis_watch_create(const struct redis_watch_options *options)
@@ -153,8 +165,7 @@ struct redis_watch *redis_watch_create(const struct redis_watch_options *options
     if (!w) return NULL;
     w->options = *options;
     look(w);
-    bool ok = w->eyes[0].probe && follow(w);
-    if (!ok) redis_watch_destroy(&w);
+    if (!w->eyes[0].probe || !follow(w)) redis_watch_destroy(&w);
     return w;
 }
 
@@ -163,6 +174,7 @@ void redis_watch_destroy(struct redis_watch **watch)
     struct redis_watch *w = *watch;
     if (!w) return;
     *watch = NULL;
+    topology_sentinel_destroy(&w->sentinel);
     topology_cluster_destroy(&w->cluster);
     for (unsigned i = 0; i < REDIS_NODES_MAX; i++)
         close_eye(&w->eyes[i]);
