@@ -37,6 +37,7 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
+                                            [LABEL_REDIRECTION] = "kind",
                                             [LABEL_TASK_STATE] = "state"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
@@ -49,6 +50,7 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
+                                              [LABEL_REDIRECTION] = redis_redirection_names,
                                               [LABEL_TASK_STATE] = queue_state_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
@@ -61,6 +63,7 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
+                                             [LABEL_REDIRECTION] = REDIS_REDIRECTION_COUNT,
                                              [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
 }
 

@@ -23,6 +23,7 @@ enum metrics_label {
     LABEL_BREAKER,
     LABEL_RESULT,
     LABEL_OUTCOME,
+    LABEL_REDIRECTION,
     LABEL_TASK_STATE,
     LABEL_COUNT
 };

@@ -262,12 +262,29 @@ static void on_deadline(void *arg)
 
 /* --- calls --- */
 
+static void on_asked(redisAsyncContext *ctx, void *reply, void *privdata)
+{
+    (void)ctx;
+    (void)reply; /* what comes of it the command behind it tells */
+    (void)privdata;
+}
+
+static void ask(struct conn *c)
+{
+    static const char ASKING[] = "*1\r\n$6\r\nASKING\r\n";
+    if (redisAsyncFormattedCommand(c->ctx, on_asked, NULL, ASKING, sizeof ASKING - 1) != REDIS_OK) abort();
+    c->appended += sizeof ASKING - 1;
+    c->awaited++;
+}
+
 void conn_send(struct conn *c, struct redis_call *call)
 {
     call->with_source = call->received == call->count; /* only a NOSCRIPT brings an answered call back here */
     call->received = 0;
     call->worst = REDIS_CALL_OK;
     call->error[0] = 0;
+    call->redirected = false;
+    call->covered = redis_node_covered(c->options.node, c->moves);
     call->next = NULL;
     call->prev = c->calls_tail;
     *c->calls_tail = call;
@@ -277,6 +294,7 @@ void conn_send(struct conn *c, struct redis_call *call)
 
     struct buf *scratch = &c->group->scratch;
     for (unsigned i = 0; i < call->count; i++) {
+        if (call->asking) ask(c);
         buf_clear(scratch);
         resp_append_command(scratch, &call->commands[i], call->with_source);
         if (scratch->failed ||

@@ -1,8 +1,10 @@
 /* conn_reply: what replies mean for the calls in flight, in the order of sending. */
 #include "conn_private.h"
 
+#include "cluster_map.h"
 #include "denial.h"
 #include "engine/redis/errors.h"
+#include "topology_private.h"
 
 #include <hiredis/sds.h>
 #include <stdio.h>
@@ -81,14 +83,35 @@ void conn_log_denial(struct conn *c, const char *what)
         LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", what));
 }
 
+/* The map learns of a MOVED at once: calls that follow need not be told. */
+static void take_redirection(const struct conn *c, struct redis_call *call, enum redis_error class,
+                             struct slice text)
+{
+    struct redis_topology *t = redis_node_options(c->options.node)->topology;
+    struct redis_address to;
+    unsigned slot;
+    if (class != REDIS_ERROR_MOVED && class != REDIS_ERROR_ASK && class != REDIS_ERROR_TRYAGAIN) return;
+    if (!t || redis_topology_options(t)->url->kind != REDIS_CLUSTER) return;
+    call->redirected = true;
+    call->redirection = class == REDIS_ERROR_MOVED ? REDIS_REDIRECTION_MOVED
+                        : class == REDIS_ERROR_ASK ? REDIS_REDIRECTION_ASK
+                                                   : REDIS_REDIRECTION_TRYAGAIN;
+    bool told = class != REDIS_ERROR_TRYAGAIN && cluster_redirection(text, c->at.host, &slot, &to);
+    call->to = !told                        ? NULL
+               : class == REDIS_ERROR_MOVED ? topology_slot_moved(t, slot, &to)
+                                            : topology_guest_at(t, &to);
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
-    static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
-                                                 [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
-    enum redis_outcome outcome = OUTCOME[redis_error_class(text)];
+    static const enum redis_outcome OUTCOME[] = {
+        [REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,       [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_MOVED] = REDIS_CALL_REFUSED,        [REDIS_ERROR_ASK] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_TRYAGAIN] = REDIS_CALL_UNAVAILABLE, [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
+        [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,      [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
+    enum redis_error class = redis_error_class(text);
+    enum redis_outcome outcome = OUTCOME[class];
+    if (c->options.events.misplaced) take_redirection(c, call, class, text);
     if (outcome > call->worst) call->worst = outcome;
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
@@ -165,7 +188,8 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
         conn_send(c, call); /* with its source this time */
         return;
     }
-    if (call->worst != REDIS_CALL_OK && redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED &&
+    if (call->worst != REDIS_CALL_OK &&
+        (call->redirected || redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED) &&
         is_taken_back(c, call))
         return;
     call->outcome = call->worst;

@@ -24,6 +24,7 @@ struct redis_node {
     _Atomic int64_t offset_ms;
     _Atomic unsigned turn, moves;
     _Atomic bool serves;
+    _Atomic int64_t covered_at; /* this count of moves; -1: not covered */
     _Atomic size_t condemned_count;
     pthread_mutex_t lock;
     struct redis_address at;
@@ -80,6 +81,7 @@ struct redis_node *redis_node_create(const struct redis_node_options *options)
     node->breaker = breaker_create(&breaker);
     node->cell = options->metrics ? metrics_cell(options->metrics) : NULL;
     atomic_store(&node->serves, true);
+    atomic_store(&node->covered_at, -1);
     metrics_gauge(options->metrics, METRIC_REDIS_UP, 0, 1);
     if (!node->breaker || !name_it(node)) redis_node_destroy(&node);
     return node;
@@ -154,6 +156,17 @@ bool redis_node_serves(const struct redis_node *node)
 void redis_node_set_serves(struct redis_node *node, bool serves)
 {
     atomic_store(&node->serves, serves);
+}
+
+bool redis_node_covered(const struct redis_node *node, unsigned moves)
+{
+    return node->options.url->kind != REDIS_CLUSTER ||
+           atomic_load_explicit(&node->covered_at, memory_order_acquire) == (int64_t)moves;
+}
+
+void redis_node_set_covered(struct redis_node *node, unsigned moves, bool covered)
+{
+    atomic_store_explicit(&node->covered_at, covered ? (int64_t)moves : -1, memory_order_release);
 }
 
 /* --- addresses --- */

@@ -1,6 +1,7 @@
 /* probe: connects every CONNECT_MS while it has no connection, whatever the circuit's timer says; a
  * connection that greets is proof enough to probe at once. PING is what tells LOADING and MASTERDOWN; TIME
- * rides along for the clock offset. */
+ * rides along for the clock offset. A cluster's node answers PING whatever has become of its cluster: to
+ * close its circuit it must say, too, that the cluster is well. */
 #include "engine/redis/probe.h"
 
 #include "conn.h"
@@ -99,14 +100,30 @@ static void take_time(struct redis_probe *p, const struct redis_reply *time)
     redis_node_set_offset(p->options.node, server_ms - (p->sent_wall_ms + half_trip_ms));
 }
 
+static bool asks_for_state(const struct redis_probe *p)
+{
+    return p->probing && redis_node_options(p->options.node)->url->kind == REDIS_CLUSTER;
+}
+
+/* A node whose user may not ask is believed. */
+static bool cluster_is_well(const struct redis_call *call)
+{
+    if (call->outcome != REDIS_CALL_OK) return true;
+    struct slice info = call->replies[1].text;
+    return !memmem(info.ptr, info.len, "cluster_state:fail", 18);
+}
+
 static void on_pong(struct redis_call *call)
 {
     struct redis_probe *p = call->arg;
     p->busy = false;
     /* PING decides; a TIME that this user may not ask for costs the clock offset only. */
-    bool timed = call->outcome == REDIS_CALL_OK;
-    bool ok = timed || (call->outcome == REDIS_CALL_REFUSED && call->replies[0].type == REDIS_TYPE_STATUS);
-    if (timed) take_time(p, &call->replies[1]);
+    bool complete = call->outcome == REDIS_CALL_OK;
+    bool ok = complete || (call->outcome == REDIS_CALL_REFUSED && call->replies[0].type == REDIS_TYPE_STATUS);
+    if (asks_for_state(p))
+        ok = ok && cluster_is_well(call);
+    else if (complete)
+        take_time(p, &call->replies[1]);
     if (p->probing) breaker_probe_end(redis_node_breaker(p->options.node), ok);
     p->probing = false;
     if (ok && p->ready && ++p->pings % INFO_EVERY == 1) {
@@ -120,8 +137,12 @@ static void ping(struct redis_probe *p)
 {
     p->commands[0] =
         (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("PING")}, .types = REDIS_TYPE_STATUS};
-    p->commands[1] =
-        (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("TIME")}, .types = REDIS_TYPE_ARRAY};
+    if (asks_for_state(p))
+        p->commands[1] = (struct redis_command){
+            .argc = 2, .argv = {SLICE_LITERAL("CLUSTER"), SLICE_LITERAL("INFO")}, .types = REDIS_TYPE_STRING};
+    else
+        p->commands[1] =
+            (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("TIME")}, .types = REDIS_TYPE_ARRAY};
     p->sent_us = loop_now_us(p->options.loop);
     p->sent_wall_ms = clock_wall_ms(loop_clock(p->options.loop));
     p->next_ping_us = p->sent_us + PING_MS * INT64_C(1000);
