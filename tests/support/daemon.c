@@ -195,21 +195,27 @@ static bool begins(const char *line, const char *prefix)
     return strncmp(line, prefix, strlen(prefix)) == 0;
 }
 
-/* Whether the line has each `label="value"` of the list, which ends with a brace. */
+/* Where `name="value"` ends; no value has an escaped quote. */
+static size_t pair_length(const char *pair)
+{
+    const char *open = strchr(pair, '"'), *end = open ? strchr(open + 1, '"') : NULL;
+    ck_assert_msg(end != NULL, "not name=\"value\": %s", pair);
+    return (size_t)(end - pair) + 1;
+}
+
+/* Whether the line has each `name="value"` of the list, which ends with a brace. */
 static bool has_labels(const char *line, const char *list)
 {
-    while (*list && *list != '}') {
-        char pair[256];
-        size_t len = strcspn(list, ",}");
-        char *labels = strndup(line, strcspn(line, "\n"));
-        FORMAT(pair, "%.*s", (int)len, list);
-        char *at = strstr(labels, pair);
-        bool has = at && strchr("{,", at[-1]) && strchr(",}", at[len]);
-        free(labels);
-        if (!has) return false;
+    char *labels = strndup(line, strcspn(line, "\n"));
+    bool has = true;
+    while (has && *list && *list != '}') {
+        size_t len = pair_length(list);
+        const char *at = memmem(labels, strlen(labels), list, len);
+        has = at && strchr("{,", at[-1]);
         list += len + (list[len] == ',');
     }
-    return true;
+    free(labels);
+    return has;
 }
 
 static bool matches(const char *line, const char *series)
