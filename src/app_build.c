@@ -38,7 +38,8 @@ static struct metrics_labels label_table(void)
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
                                             [LABEL_REDIRECTION] = "kind",
-                                            [LABEL_TASK_STATE] = "state"},
+                                            [LABEL_TASK_STATE] = "state",
+                                            [LABEL_REDIS] = "redis"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
                                               [LABEL_BOUND] = http_bound_names,
@@ -51,7 +52,8 @@ static struct metrics_labels label_table(void)
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
                                               [LABEL_REDIRECTION] = redis_redirection_names,
-                                              [LABEL_TASK_STATE] = queue_state_names},
+                                              [LABEL_TASK_STATE] = queue_state_names,
+                                              [LABEL_REDIS] = redis_role_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
                                              [LABEL_BOUND] = HTTP_BOUND_COUNT,
@@ -64,7 +66,8 @@ static struct metrics_labels label_table(void)
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
                                              [LABEL_REDIRECTION] = REDIS_REDIRECTION_COUNT,
-                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
+                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1,
+                                             [LABEL_REDIS] = REDIS_ROLE_COUNT}};
 }
 
 /* --- workers --- */

@@ -20,15 +20,16 @@ size_t conn_unsent(const redisAsyncContext *ctx)
 void conn_record(struct conn *c, const struct redis_call *call)
 {
     struct redis_node *node = c->options.node;
+    const struct redis_node_options *options = redis_node_options(node);
     int64_t took_us = loop_now_us(c->group->loop) - call->start_us;
     enum breaker_outcome outcome = BREAKER_SUCCESS;
     if (call->outcome == REDIS_CALL_UNAVAILABLE || call->outcome == REDIS_CALL_IN_DOUBT)
         outcome = BREAKER_FAILURE;
-    else if (took_us > redis_node_options(node)->command_timeout_ms * 1000 / 2)
+    else if (took_us > options->command_timeout_ms * 1000 / 2)
         outcome = BREAKER_SLOW;
     breaker_record(redis_node_breaker(node), call->generation, outcome);
-    metrics_count(c->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
-    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, 0, took_us);
+    metrics_count(c->options.cell, METRIC_REDIS_CALLS, options->role, call->outcome, 1);
+    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, options->role, took_us);
 }
 
 void conn_unlink(struct conn *c, struct redis_call *call)
