@@ -53,7 +53,7 @@ CHAOS_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(CHAOS),$(sort $(wild
 CHAOS_BIN := $(CHAOS:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
-EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
+EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
@@ -116,6 +116,13 @@ kubernetes-redis-test:
 kubernetes-play: kubernetes-test
 	@BUILD=$(BUILD) tests/kubernetes_play.sh
 
+## make page-test  the page at / in a headless Chromium, screenshots in build/page/shots; needs node, npm, and the net once
+.PHONY: page-test
+page-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) chromium fonts-dejavu-core iproute2
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/page.sh
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN) $(BUILD)/phoenix-cached
 
@@ -155,6 +162,11 @@ $(BUILD)/gen/built_with: Makefile
 $(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
 	@mkdir -p $(@D)
 	@tools/embed.sh $< > $@
+
+# The page at / of the admin listener, and the policy that lets run what is in it.
+$(BUILD)/gen/page.html $(BUILD)/gen/page.policy &: tools/page.sh $(wildcard src/http/page/*)
+	@mkdir -p $(@D)
+	@tools/page.sh src/http/page $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh

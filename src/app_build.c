@@ -268,6 +268,13 @@ static bool build_shared(struct app *app, char *error, size_t size)
            build_locks(app) && app_tasks_open(app);
 }
 
+/* What the page shows and does goes over the hand-back's connection: nobody's request waits for it. */
+static void open_admin_records(struct app *app)
+{
+    app->admin_records = record_port_on(app, app->loop, app->replay_pool, app->admin_house.cell);
+    app->admin_house.records = &app->admin_records;
+}
+
 static bool build_control(struct app *app)
 {
     struct house_shared *s = &app->shared;
@@ -282,7 +289,10 @@ static bool build_control(struct app *app)
                                    .cell = cell};
     app->admin = server_create(&admin);
     if (!app->admin) return false;
-    if (!s->node) return app_tasks_open_control(app);
+    if (!s->node) {
+        open_admin_records(app);
+        return app_tasks_open_control(app);
+    }
     struct redis_probe_options probe = {app->loop, s->node, s->log, s->metrics, cell};
     struct redis_tracking_options tracking = {app->loop,    s->node,   cache_store_tracking_prefix(s->cache),
                                               s->log,       cell,      on_near_live,
@@ -293,6 +303,7 @@ static bool build_control(struct app *app)
     app->replay_pool = open_pool(app, app->loop, (unsigned)app->config->redis_pool_max_connections, cell);
     s->pools[CONTROL] = app->replay_pool;
     if (!app->replay_pool) return false;
+    open_admin_records(app);
     app->replay_port =
         (struct cache_port){.store = s->cache, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
     return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near) &&
