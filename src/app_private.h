@@ -50,7 +50,7 @@ struct app {
     struct cache_port replay_port;
     struct cache_replay *replay;
     struct record_port admin_records; /* what the admin listener shows */
-    struct queue_port *queue; /* the driver's, likewise; and the admin listener's */
+    struct queue_port *queue;         /* the driver's, likewise; and the admin listener's */
     struct queue_replay *queue_replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
     struct lock_port *replay_locks;        /* likewise */

@@ -215,8 +215,7 @@ static struct slice origin_authority(struct slice origin)
     static const struct slice schemes[] = {SLICE_LITERAL("http://"), SLICE_LITERAL("https://")};
     for (size_t i = 0; i < 2; i++) {
         struct slice scheme = schemes[i];
-        if (origin.len > scheme.len &&
-            slice_equal_nocase((struct slice){origin.ptr, scheme.len}, scheme))
+        if (origin.len > scheme.len && slice_equal_nocase((struct slice){origin.ptr, scheme.len}, scheme))
             return (struct slice){origin.ptr + scheme.len, origin.len - scheme.len};
     }
     return SLICE_NONE;

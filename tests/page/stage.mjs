@@ -41,7 +41,7 @@ export async function startRedis(port) {
 export async function startDaemon(api, env = {}) {
   const admin = api + 1;
   const child = start(`daemon-${api}`, `${build}/phoenix-cached`, [], {PHOENIX_HTTP_LISTEN: `127.0.0.1:${api}`, PHOENIX_ADMIN_LISTEN: `0.0.0.0:${admin}`,
-    PHOENIX_SPOOL_PATH: `${dir}/spool-${api}.db`, PHOENIX_TASKS_RETRY_BASE_MS: '1', PHOENIX_TASKS_RETRY_MAX_MS: '1', ...env});
+    PHOENIX_SPOOL_PATH: `${dir}/spool-${api}.db`, PHOENIX_TASKS_RETRY_BASE_MS: '1', PHOENIX_TASKS_RETRY_MAX_MS: '1', PHOENIX_HEALTH_OPEN_BASE_MS: '60000', ...env});
   await until('the daemon is ready', async () => (await fetch(`http://127.0.0.1:${admin}/readyz`)).ok);
   return {child, api: `http://127.0.0.1:${api}`, page: `http://127.0.0.1:${admin}/`, admin};
 }
@@ -69,13 +69,13 @@ export const prompts = readCsv('tests/data/prompts.csv').map(([act, prompt]) => 
 
 const REASONS = ['provider answered 529: overloaded', 'the model returned no JSON: "Sure! Here is the review you asked for:"', 'context length exceeded: 214332 tokens > 200000', 'tool call write_file refused by policy'];
 
-// Dead tasks by name: nacked on their one attempt.
-export async function kill(ask, names) {
+// Dead tasks by name: nacked on their one attempt. No others may be ready for this agent.
+export async function kill(ask, names, agent = 'reviewer') {
   for (const [i, name] of names.entries()) {
     const {act, prompt} = prompts[i % prompts.length];
-    await ask('POST', '/tasks', {task_id: name, correlation_id: `plan-2026-11-23-${i}`, agent: 'reviewer', priority: i % 3 * 5, max_attempts: 1,
+    await ask('POST', '/tasks', {task_id: name, correlation_id: `plan-2026-11-23-${i}`, agent, priority: i % 3 * 5, max_attempts: 1,
       payload: {model: 'sonnet', act, prompt}});
-    const {tasks: [task]} = await ask('POST', '/tasks/dequeue', {agent: 'reviewer'});
+    const {tasks: [task]} = await ask('POST', '/tasks/dequeue', {agent});
     await ask('POST', `/tasks/${task.task_id}/nack`, {receipt: task.receipt, reason: REASONS[i % REASONS.length]});
   }
 }

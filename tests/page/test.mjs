@@ -140,7 +140,7 @@ async function deeds(daemon, ask) {
   await page.click('#requeue-all');
   await until('none is dead', async () => (await ask('GET', '/tasks')).counts.dead === 0);
   await shows(page, 'None.');
-  await kill(ask, ['purge-me']);
+  await kill(ask, ['purge-me'], 'translator');
   await shows(page, 'purge-me');
   await page.click('#purge');
   await page.click('#sure button[value=yes]');

@@ -20,7 +20,6 @@ void handle_page(void *arg, struct exchange *x)
     static const struct http_field fields[] = {{"Content-Security-Policy", POLICY},
                                                {"X-Content-Type-Options", "nosniff"},
                                                {"Referrer-Policy", "no-referrer"},
-                                               {"Cross-Origin-Opener-Policy", "same-origin"},
                                                {"Cross-Origin-Resource-Policy", "same-origin"}};
     const struct http_body body = {.bytes = {(const char *)PAGE, sizeof PAGE}};
     (void)arg;

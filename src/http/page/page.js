@@ -14,7 +14,7 @@ const SOURCES = {near: 'near cache', redis: 'Redis', local: 'table, Redis away',
 const $ = id => document.getElementById(id);
 const all = (root, selector) => [...root.querySelectorAll(selector)];
 
-let token = '', timer = 0, busy = false, again = false, failures = 0, paused = false, clockAhead = 0, lastGood = 0;
+let token = '', timer = 0, busy = false, again = false, failures = 0, paused = false, clockAhead = 0, lastGood = 0, mode = '';
 let samples = [];
 const line = {ratio: [], rate: []};
 const tasks = {state: 'dead', items: [], cursor: null, partial: false, due: 0, counts: '', error: ''};
@@ -406,39 +406,33 @@ function showTasks() {
   keep(list, items, keyOf, makeTask, changeTask, $('h-list'));
 }
 
-async function act(work) {
+/* Once at a time. A button that were disabled meanwhile would lose the focus. */
+async function act(node, work) {
+  if (node.ariaBusy === 'true') return;
+  node.ariaBusy = 'true';
   try {
     say(await work());
   } catch (error) {
     say(`Not done: ${why(error)}.`);
     if (error.status === 401) needToken();
   }
+  node.ariaBusy = 'false';
   tasks.due = 0;
   turn();
 }
-const requeue = (id, node) => act(async () => {
-  node.disabled = true;
-  try {
-    await ask(`/tasks/${encodeURIComponent(id)}/requeue`, 'POST');
-  } finally {
-    node.disabled = false;
-  }
+const requeue = (id, node) => act(node, async () => {
+  await ask(`/tasks/${encodeURIComponent(id)}/requeue`, 'POST');
   return `Requeued ${id}.`;
 });
-$('requeue-all').addEventListener('click', () => act(async () => {
+$('requeue-all').addEventListener('click', event => act(event.currentTarget, async () => {
   let done = 0, page;
-  $('requeue-all').disabled = true;
-  try {
-    do {
-      page = await askJson('/tasks?state=dead&limit=100');
-      for (const {task_id: id} of page.tasks) {
-        await ask(`/tasks/${encodeURIComponent(id)}/requeue`, 'POST');
-        say(`Requeued ${++done} …`);
-      }
-    } while (page.tasks.length > 0 && page.cursor !== null);
-  } finally {
-    $('requeue-all').disabled = false;
-  }
+  do {
+    page = await askJson('/tasks?state=dead&limit=100');
+    for (const {task_id: id} of page.tasks) {
+      await ask(`/tasks/${encodeURIComponent(id)}/requeue`, 'POST');
+      say(`Requeued ${++done} …`);
+    }
+  } while (page.tasks.length > 0 && page.cursor !== null);
   return `Requeued ${number(done)} tasks.`;
 }));
 $('purge').addEventListener('click', () => {
@@ -448,7 +442,7 @@ $('purge').addEventListener('click', () => {
 });
 $('sure').addEventListener('close', () => {
   if ($('sure').returnValue !== 'yes') return;
-  act(async () => {
+  act($('purge'), async () => {
     const {purged, left} = await (await ask('/tasks?state=dead', 'DELETE')).json();
     return `Purged ${number(purged)} tasks${left > 0 ? `, ${number(left)} are left` : ''}.`;
   });
@@ -510,6 +504,8 @@ function show(status, series) {
   }
   samples.push({at, series, started});
   while (samples.length > 2 && samples[1].at < at - WINDOW_MS) samples.shift();
+  if (status.mode !== mode) tasks.due = agents.due = 0;
+  mode = status.mode;
   tone($('state'), toneOf(status.status), status.status);
   put($('mode'), {embedded: 'embedded: no Redis', degraded: 'Redis is away', redis: 'with Redis'}[status.mode] || status.mode);
   put($('version'), status.version);
@@ -544,10 +540,11 @@ function fail(error) {
   if (error.status === 401) { needToken(); return; }
   failures++;
   const hint = error.status === 403 ? ' Open this page over loopback (kubectl port-forward does), or set http.token_file, or http.allowed_hosts for this name.' : '';
-  put($('trouble'), `No figures: ${why(error)}.${hint} Trying again${failures > 2 ? ', less and less often' : ''}.`);
+  put($('trouble'), `No ${lastGood ? 'new ' : ''}figures: ${why(error)}.${hint} Trying again${failures > 2 ? ', less and less often' : ''}.`);
   $('trouble').hidden = false;
-  tone($('state'), 'bad', 'no answer');
-  document.title = 'no answer · phoenix-cached';
+  const state = error.status ? 'refused' : 'no answer';
+  tone($('state'), 'bad', state);
+  document.title = `${state} · phoenix-cached`;
 }
 function tell() {
   put($('fresh'), lastGood ? `as of ${when(new Date(lastGood + clockAhead).toISOString())}${paused ? ', paused' : ''}` : '');
