@@ -32,9 +32,11 @@ FLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitiz
 LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 
 # Expanded only when something is compiled, after `make deps` had its chance.
-CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DPHOENIX_VERSION='"$(VERSION)"' $(WARN) $(FLAGS_$(MODE)) -Iinclude -Isrc -I$(BUILD)/gen \
+# TLS to Redis, where hiredis has it (from 1.0 on); hiredis_ssl.pc does not name OpenSSL's own libraries.
+TLS        = $(shell pkg-config --exists hiredis_ssl && echo hiredis_ssl libssl)
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DPHOENIX_VERSION='"$(VERSION)"' $(if $(TLS),-DPHOENIX_TLS) $(WARN) $(FLAGS_$(MODE)) -Iinclude -Isrc -I$(BUILD)/gen \
              $(shell pkg-config --cflags $(PC) | sed 's/-I/-isystem /g') $(CFLAGS)
-LIBS_ALL   = $(shell pkg-config --libs $(PC)) -lpthread -lm
+LIBS_ALL   = $(shell pkg-config --libs $(TLS) $(PC)) -lpthread -lm
 TEST_LIBS  = $(shell pkg-config --libs $(TEST_PC)) $(LIBS_ALL)
 
 SRC       := $(shell find src -name '*.c' ! -name main.c | sort)
@@ -158,7 +160,7 @@ $(BUILD)/obj/%.o: %.c | $(EMBED_H)
 # What `--version` says of the libraries.
 $(BUILD)/gen/built_with: Makefile
 	@mkdir -p $(@D)
-	@for p in $(PC); do echo "  $$p $$(pkg-config --modversion $$p)"; done > $@
+	@for p in $(PC) $(TLS); do echo "  $$p $$(pkg-config --modversion $$p)"; done > $@
 $(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
 	@mkdir -p $(@D)
 	@tools/embed.sh $< > $@

@@ -37,8 +37,7 @@ static void on_reload(void *arg)
     }
     if (!auth_reload(app->shared.http.auth, error, sizeof error))
         LOG(log, LOG_ERROR, "token not reloaded; the old one stays", LOG_S("error", error));
-    if (app->shared.node && !redis_node_reload_password(app->shared.node, error, sizeof error))
-        LOG(log, LOG_ERROR, "Redis password not reloaded; the old one stays", LOG_S("error", error));
+    app_redis_reload(app);
     LOG(log, LOG_INFO, "reloaded on SIGHUP");
 }
 
@@ -86,8 +85,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
         LOG(app->shared.log, LOG_INFO, "ready",
             LOG_S("listen", app_listens_on(app, INHERITED_API, config->http_listen)),
             LOG_S("admin", app_listens_on(app, INHERITED_ADMIN, config->admin_listen)),
-            LOG_S("redis", app->shared.node ? redis_node_name(app->shared.node)
-                                            : "none (embedded mode: nothing is shared)"),
+            LOG_S("redis", app->shared.cache_redis ? redis_topology_name(app->shared.cache_redis)
+                                                   : "none (embedded mode: nothing is shared)"),
             LOG_S("spool", app->state.path),
             LOG_I("journal", (int64_t)unsettled_entries(app->shared.unsettled)),
             LOG_I("workers", app->worker_count), LOG_S("version", PHOENIX_VERSION));
@@ -103,10 +102,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
 
 bool app_check(const struct config *config, char *error, size_t error_size)
 {
-    struct redis_url url;
     struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
-    bool ok = auth && redis_url_parse("redis.url", config->redis_url, &url, error, error_size);
-    if (ok) redis_url_deinit(&url);
+    bool ok = auth && app_redis_check(config, error, error_size);
     auth_destroy(&auth);
     return ok;
 }

@@ -27,7 +27,8 @@ struct house_shared {
     struct http_shared http;
     struct cache_store *cache;
     struct lru *lru;
-    struct redis_node *node; /* NULL: embedded */
+    struct redis_topology *cache_redis; /* NULL: embedded */
+    struct redis_topology *state_redis; /* the same one, unless redis.state_url says otherwise */
     struct spool *spool;
     struct unsettled *unsettled;
     struct record_store *records;
@@ -50,7 +51,8 @@ struct house_shared {
     struct task_options tasks;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
-    struct redis_pool *pools[LOOPS_MAX];
+    struct redis_pool *pools[LOOPS_MAX];       /* of the cache's Redis */
+    struct redis_pool *state_pools[LOOPS_MAX]; /* likewise; NULL where it is the same one */
     int64_t started_wall_ms;
     _Atomic bool ready;     /* the listeners are open */
     _Atomic bool near_live; /* invalidations arrive */

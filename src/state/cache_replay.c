@@ -68,8 +68,7 @@ static void release(struct slot *s)
  * nothing is handed back over it. */
 static bool may_start(const struct cache_replay *r, int64_t now)
 {
-    const struct cache_store *store = r->options.port->store;
-    return !cache_store_degraded(store) && redis_node_quiet(cache_store_options(store)->node) &&
+    return redis_topology_some_ready(cache_store_options(r->options.port->store)->redis) &&
            now >= r->blocked_until_us;
 }
 

@@ -359,7 +359,8 @@ static bool parse_scan_cursor(struct slice cursor, uint64_t *out)
 static void start(struct record_list_work *w)
 {
     struct slice cursor = w->list->cursor;
-    bool degraded = record_degraded(w->store), local = degraded || record_store_embedded(w->store);
+    const struct redis_topology *redis = record_store_options(w->store)->redis;
+    bool degraded = redis && !redis_topology_well(redis), local = degraded || record_store_embedded(w->store);
     if (cursor.len == 0) {
         if (local)
             start_local(w);

@@ -15,7 +15,7 @@ static void pump(struct record_replay *r);
 
 static bool may_start(const struct record_replay *r)
 {
-    return breaker_allows(redis_node_breaker(r->store->node)) && redis_node_quiet(r->store->node);
+    return redis_topology_some_ready(r->store->redis);
 }
 
 bool record_replay_idle(const struct record_replay *r)

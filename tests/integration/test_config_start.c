@@ -2,6 +2,7 @@
  */
 #include "../support/process.h"
 #include "../support/stage.h"
+#include "engine/redis/tls.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -181,9 +182,20 @@ START_TEST(an_unreadable_token_file_stops_the_start)
 }
 END_TEST
 
-START_TEST(tls_is_refused_clearly)
+START_TEST(unusable_combinations_stop_the_start)
 {
-    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=rediss://127.0.0.1:6379"), "redis.url", "TLS");
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=redis-cluster://a,b/3"), "redis.url", "database 0 alone");
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=redis-sentinel://a,b"), "redis.url", "no master");
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=unix:///run/redis.sock?tls=true"), "redis.url", "over TCP");
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=redis://h/0?timeout=1"), "redis.url", "tls=true");
+    if (!redis_tls_available()) {
+        expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=rediss://127.0.0.1:6379"), "redis.url", "hiredis_ssl");
+        return;
+    }
+    static const char url[] = "PHOENIX_REDIS_URL=rediss://127.0.0.1:6379";
+    expect_refusal(NULL, ARGS(url, "PHOENIX_REDIS_TLS_CA_FILE=/absent.pem"), "redis.tls_ca_file",
+                   "/absent.pem");
+    expect_refusal(NULL, ARGS(url, "PHOENIX_REDIS_TLS_CERT_FILE=/a.pem"), "redis.tls_key_file", "both");
 }
 END_TEST
 
@@ -288,7 +300,7 @@ int main(void)
     tcase_add_test(tc, mistakes_in_the_file_name_their_line);
     tcase_add_test(tc, mistakes_in_the_environment_name_their_variable);
     tcase_add_test(tc, an_unreadable_token_file_stops_the_start);
-    tcase_add_test(tc, tls_is_refused_clearly);
+    tcase_add_test(tc, unusable_combinations_stop_the_start);
     tcase_add_test(tc, a_taken_port_stops_the_start);
     tcase_add_test(tc, unknown_variables_warn_and_service_links_do_not);
     tcase_add_test(tc, sigterm_and_sigint_end_with_0);

@@ -1,14 +1,15 @@
-/* pool: calls to Redis from one loop, over a few pipelined connections.
+/* pool: calls to Redis from one loop, over a few pipelined connections to each node.
  *
- * A call is one or more commands that leave together on one connection and are done when their last reply is
- * in, or when it is certain that none will come. Its memory is the caller's and stays untouched until `done`.
+ * A call is one or more commands that leave together on one connection, to the node that serves the first key
+ * of the first of them, and are done when their last reply is in, or when it is certain that none will come.
+ * Its memory is the caller's and stays untouched until `done`.
  * All calls of a turn leave in one write. Each call has a deadline; past it the connection is given up
  * (reset, so that nothing unsent leaves later, and killed on the server by the next connection) and its calls
  * fail, each exactly once. Loop thread only. */
 #ifndef PHOENIX_ENGINE_REDIS_POOL_H
 #define PHOENIX_ENGINE_REDIS_POOL_H
 
-#include "engine/redis/node.h"
+#include "engine/redis/topology.h"
 #include "loop/loop.h"
 #include "util/slice.h"
 
@@ -62,7 +63,8 @@ struct redis_call {
     /* set by the caller */
     struct redis_command *commands;
     unsigned count;
-    int64_t deadline_us; /* 0: command_timeout from now; never later than that */
+    struct redis_node *node; /* not NULL: goes there, whatever its key (SCAN) */
+    int64_t deadline_us;     /* 0: command_timeout from now; never later than that */
     void (*done)(struct redis_call *call);
     void *arg;
     /* valid in done */
@@ -83,8 +85,8 @@ struct redis_pool;
 
 struct redis_pool_options {
     struct loop *loop;
-    struct redis_node *node;
-    unsigned min_idle, connections_max, inflight_max;
+    struct redis_topology *topology;
+    unsigned min_idle, connections_max, inflight_max; /* connections to each node; calls on each of them */
     _Atomic size_t *queued_bytes; /* counts bytes that wait to be answered; who takes in work watches it */
     struct log *log;
     struct metrics_cell *cell;
@@ -98,7 +100,7 @@ void redis_pool_destroy(struct redis_pool **pool);
  * call->outcome is UNAVAILABLE. */
 bool redis_pool_submit(struct redis_pool *pool, struct redis_call *call);
 
-/* Established connections; any thread. */
+/* Established connections, to all nodes; any thread. */
 unsigned redis_pool_ready(const struct redis_pool *pool);
 
 #endif

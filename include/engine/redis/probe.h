@@ -18,5 +18,7 @@ struct redis_probe_options {
 
 struct redis_probe *redis_probe_create(const struct redis_probe_options *options);
 void redis_probe_destroy(struct redis_probe **probe);
+/* The node may be somewhere else by now: looks at once. */
+void redis_probe_look(struct redis_probe *probe);
 
 #endif

@@ -21,6 +21,7 @@ enum { KEEPALIVE_S = 15 };
 
 static void settle(struct conn *c);
 static void on_deadline(void *arg);
+static void begin_tls(struct conn *c);
 
 /* --- adapter --- */
 
@@ -45,30 +46,56 @@ static void ev_nothing(void *arg)
     (void)arg; /* reading is always on; writing is watched only while a flush was partial */
 }
 
+static void explain_end(struct conn *c)
+{
+    snprintf(c->why, sizeof c->why, "%s",
+             c->ctx && c->ctx->errstr && c->ctx->errstr[0] ? c->ctx->errstr : "closed");
+    if (c->tls) tls_session_explain(c->tls, c->state == CONN_READY, c->why, sizeof c->why);
+}
+
 /* hiredis calls this when it is about to free the context, whatever ended it; from 1.0 on before the last
  * callbacks where the connection broke, so that these cannot go by c->ctx. */
 static void ev_cleanup(void *arg)
 {
     struct conn *c = arg;
     loop_io_destroy(&c->io);
-    if (!c->why[0])
-        snprintf(c->why, sizeof c->why, "%s",
-                 c->ctx && c->ctx->errstr && c->ctx->errstr[0] ? c->ctx->errstr : "closed");
+    if (!c->why[0]) explain_end(c);
+    tls_session_end(&c->tls);
     c->ctx = NULL;
 }
 
 static void watch(struct conn *c)
 {
     bool connecting = !(c->ctx->c.flags & REDIS_CONNECTED);
-    int events = LOOP_READ | (connecting || conn_unsent(c->ctx) ? LOOP_WRITE : 0);
-    if (c->io) loop_io_set(c->io, events);
+    bool unsent = conn_unsent(c->ctx) && !c->write_awaits_read;
+    if (c->io) loop_io_set(c->io, LOOP_READ | (connecting || unsent ? LOOP_WRITE : 0));
+}
+
+/* TLS takes all that waits and goes on with that until it is through, whatever has come behind it meanwhile.
+ */
+static void offer(struct conn *c)
+{
+    if (c->tls && c->appended - conn_unsent(c->ctx) >= c->offered) c->offered = c->appended;
 }
 
 static void write_out(struct conn *c)
 {
     c->writing = true;
+    offer(c);
+    if (c->tls) tls_session_prepare(c->tls);
     redisAsyncHandleWrite(c->ctx);
     c->writing = false;
+    c->backlog = c->ctx && conn_unsent(c->ctx);
+    c->write_awaits_read = c->backlog && c->tls && tls_session_awaits_read(c->tls);
+}
+
+static void read_in(struct conn *c)
+{
+    do {
+        if (c->backlog) offer(c); /* what could not be written goes first */
+        if (c->tls) tls_session_prepare(c->tls);
+        redisAsyncHandleRead(c->ctx);
+    } while (c->ctx && !c->doomed && c->tls && tls_session_pending(c->tls));
 }
 
 static bool flush_dirty(void *arg)
@@ -94,7 +121,8 @@ static void on_io(void *arg, int events)
     struct conn *c = arg;
     c->depth++;
     if (events & LOOP_WRITE) write_out(c);
-    if (c->ctx && (events & LOOP_READ)) redisAsyncHandleRead(c->ctx);
+    if (c->ctx && !c->doomed && (events & LOOP_READ)) read_in(c);
+    if (c->ctx && c->tls_due) begin_tls(c);
     if (c->ctx) watch(c);
     c->depth--;
     settle(c);
@@ -206,7 +234,10 @@ static void on_deadline(void *arg)
 {
     struct conn *c = arg;
     if (c->state != CONN_READY) {
-        conn_abandon(c, c->state == CONN_GREETING ? "greeting timed out" : "connect timed out");
+        conn_abandon(c, c->tls && !tls_session_established(c->tls)
+                            ? "the TLS handshake timed out (does the server speak TLS on this port?)"
+                        : c->state == CONN_GREETING ? "greeting timed out"
+                                                    : "connect timed out");
         return;
     }
     int64_t now = loop_now_us(c->group->loop), next = INT64_MAX;
@@ -294,7 +325,23 @@ static void on_connect(const redisAsyncContext *ctx, int status)
         snprintf(c->why, sizeof c->why, "connect: %.80s", ctx->c.errstr[0] ? ctx->c.errstr : "failed");
         return; /* hiredis frees the context; ev_cleanup follows */
     }
-    conn_greet(c);
+    if (redis_node_options(c->options.node)->tls)
+        c->tls_due = true;
+    else
+        conn_greet(c);
+}
+
+static void begin_tls(struct conn *c)
+{
+    char why[sizeof c->why];
+    c->tls_due = false;
+    if (c->doomed) return;
+    c->tls =
+        tls_session_begin(redis_node_options(c->options.node)->tls, &c->ctx->c, c->at.host, why, sizeof why);
+    if (c->tls)
+        conn_greet(c); /* waits in hiredis until both sides have proved who they are */
+    else
+        conn_abandon(c, why);
 }
 
 static void set_socket_options(int fd)
@@ -323,7 +370,7 @@ static void start(struct conn *c, redisAsyncContext *ctx)
     ctx->ev.delWrite = ev_nothing;
     ctx->ev.cleanup = ev_cleanup;
     conn_guard_reader(c);
-    if (redis_node_options(c->options.node)->url->kind == REDIS_TCP) set_socket_options(ctx->c.fd);
+    if (redis_node_options(c->options.node)->url->kind != REDIS_UNIX) set_socket_options(ctx->c.fd);
     c->io = loop_io_create(c->group->loop, ctx->c.fd, LOOP_READ | LOOP_WRITE, on_io, c);
     redisAsyncSetConnectCallback(ctx, on_connect);
     if (!c->io) conn_abandon(c, "no memory to watch the socket");
@@ -339,7 +386,7 @@ static void on_resolved(void *arg, int error, const struct sockaddr *address, so
         conn_abandon(c, "the host name does not resolve");
         return;
     }
-    start(c, redisAsyncConnect(ip, redis_node_options(c->options.node)->url->seeds[0].port));
+    start(c, redisAsyncConnect(ip, c->at.port));
 }
 
 static void arm_greeting(struct conn *c)
@@ -354,6 +401,11 @@ static void start_unix(void *arg)
     struct conn *c = arg;
     arm_greeting(c);
     start(c, redisAsyncConnectUnix(redis_node_options(c->options.node)->url->path));
+}
+
+static void on_nowhere(void *arg)
+{
+    conn_abandon(arg, "no sentinel has told where the master is");
 }
 
 struct conn *conn_open(const struct conn_options *options)
@@ -372,8 +424,13 @@ struct conn *conn_open(const struct conn_options *options)
         loop_timer_start(loop, &c->timer, loop_now_us(loop), start_unix, c);
         return c;
     }
+    c->moves = redis_node_address(options->node, &c->at);
     c->turn = redis_node_turn(options->node);
-    c->resolve = loop_resolve(loop, url->seeds[0].host, url->seeds[0].port, c->turn, on_resolved, c);
+    if (c->at.port == 0) {
+        loop_timer_start(loop, &c->timer, loop_now_us(loop), on_nowhere, c);
+        return c;
+    }
+    c->resolve = loop_resolve(loop, c->at.host, c->at.port, c->turn, on_resolved, c);
     if (!c->resolve) {
         free(c);
         return NULL;
@@ -385,6 +442,11 @@ struct conn *conn_open(const struct conn_options *options)
 bool conn_ready(const struct conn *c)
 {
     return c->state == CONN_READY && !c->doomed && c->ctx;
+}
+
+bool conn_stale(const struct conn *c)
+{
+    return c->moves != redis_node_moves(c->options.node);
 }
 
 unsigned conn_inflight(const struct conn *c)

@@ -46,6 +46,8 @@ void conn_kill_condemned(struct conn *c);
 unsigned conn_inflight(const struct conn *c);
 /* The server's name for this connection. */
 int64_t conn_client_id(const struct conn *c);
+/* It leads to where its node no longer is: take no more of it, and end it when nothing is in flight. */
+bool conn_stale(const struct conn *c);
 /* Ends it now: reset, calls fail, `closed`. With bytes in flight it is condemned. From inside one of its own
  * callbacks: as soon as that returns. */
 void conn_abandon(struct conn *c, const char *why);

@@ -112,9 +112,9 @@ void conn_greet(struct conn *c)
 {
     const struct redis_url *url = redis_node_options(c->options.node)->url;
     unsigned n = 0;
-    if (!redis_node_password(c->options.node, c->password, sizeof c->password)) c->password[0] = 0;
+    redis_secret_copy(redis_node_options(c->options.node)->secret, c->password);
     struct redis_command *commands = c->greeting_commands;
-    if (c->password[0]) {
+    if (c->password[0] || url->user) {
         struct redis_command *auth = &commands[n++];
         *auth = (struct redis_command){
             .argc = 2, .argv = {SLICE_LITERAL("AUTH"), slice_of(c->password)}, .types = REDIS_TYPE_STATUS};

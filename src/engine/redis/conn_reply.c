@@ -76,7 +76,7 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
-        redis_node_note_password_refused(c->options.node);
+        redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }
 
 static void take_reply(struct conn *c, struct redis_call *call, const redisReply *r)
@@ -105,9 +105,9 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
     /* Out of step: this very answer may be another request's. */
     if (!reply || c->doomed) {
         call->received = call->count;
-        bool sent = call->begin < c->appended - conn_unsent(ctx);
+        bool sent = call->begin < c->offered || call->begin < c->appended - conn_unsent(ctx);
         call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
-        snprintf(call->error, sizeof call->error, "%s",
+        snprintf(call->error, sizeof call->error, "%.*s", (int)sizeof call->error - 1,
                  c->why[0] ? c->why
                  : reply   ? "unexpected reply"
                            : "connection lost");

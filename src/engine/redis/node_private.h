@@ -13,10 +13,6 @@ struct condemned {
     char run_id[RUN_ID_SIZE];
 };
 
-/* Copies the password to use now into `out` (empty: none). False: longer than size. */
-bool redis_node_password(struct redis_node *node, char *out, size_t size);
-void redis_node_note_password_refused(struct redis_node *node);
-
 /* Which of the host's addresses to try. A failed connect moves on from the one it used, once however many
  * failed on it. */
 unsigned redis_node_turn(const struct redis_node *node);

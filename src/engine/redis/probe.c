@@ -144,8 +144,8 @@ static void on_closed(void *arg, const char *why)
 static void reread_password(struct redis_probe *p)
 {
     char error[256];
-    if (redis_node_password_refused(p->options.node) &&
-        !redis_node_reload_password(p->options.node, error, sizeof error))
+    struct redis_secret *secret = redis_node_options(p->options.node)->secret;
+    if (redis_secret_refused(secret) && !redis_secret_reload(secret, error, sizeof error))
         LOG(p->options.log, LOG_ERROR, "password file unreadable", LOG_S("error", error));
 }
 
@@ -164,6 +164,7 @@ static void on_timer(void *arg)
 {
     struct redis_probe *p = arg;
     reread_password(p);
+    if (p->conn && conn_stale(p->conn)) conn_abandon(p->conn, "the node has moved");
     if (!p->conn) {
         connect_now(p);
         return;
@@ -173,6 +174,11 @@ static void on_timer(void *arg)
         if (p->probing || loop_now_us(p->options.loop) >= p->next_ping_us) ping(p);
     }
     later(p, breaker_allows(redis_node_breaker(p->options.node)) ? PING_MS : LOOK_MS);
+}
+
+void redis_probe_look(struct redis_probe *p)
+{
+    if (!p->closing) later(p, 0);
 }
 
 struct redis_probe *redis_probe_create(const struct redis_probe_options *options)

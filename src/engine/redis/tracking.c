@@ -128,7 +128,9 @@ static void on_closed(void *arg, const char *why)
 static void on_timer(void *arg)
 {
     struct redis_tracking *t = arg;
-    if (t->conn && t->awaiting_beat) {
+    if (t->conn && conn_stale(t->conn)) {
+        conn_abandon(t->conn, "the node has moved");
+    } else if (t->conn && t->awaiting_beat) {
         conn_abandon(t->conn, "the invalidation connection is silent");
     } else if (t->conn) {
         beat(t);

@@ -42,16 +42,35 @@ void handle_livez(void *arg, struct exchange *x)
     reply_doc(x, turning ? 200 : 503, doc);
 }
 
+static bool is_well(const struct house_shared *shared)
+{
+    return !shared->cache_redis ||
+           (redis_topology_well(shared->cache_redis) && redis_topology_well(shared->state_redis));
+}
+
 static const char *mode_of(struct house_shared *shared)
 {
-    return !shared->node ? "embedded" : cache_store_degraded(shared->cache) ? "degraded" : "redis";
+    return !shared->cache_redis ? "embedded" : is_well(shared) ? "redis" : "degraded";
 }
 
 static const char *status_of(struct house_shared *shared)
 {
     if (atomic_load(&shared->http.draining)) return "draining";
     if (!atomic_load(&shared->ready)) return "starting";
-    return cache_store_degraded(shared->cache) ? "degraded" : "ready";
+    return is_well(shared) ? "ready" : "degraded";
+}
+
+static void put_nodes(const struct redis_topology *redis, struct json_node *list)
+{
+    for (unsigned i = 0; i < redis_topology_count(redis); i++) {
+        struct redis_node *it = redis_topology_at(redis, i);
+        if (!redis_node_serves(it)) continue;
+        struct json_node *node = json_array_add_object(list);
+        json_node_set_string(node, "redis", slice_of(redis_topology_options(redis)->role));
+        json_node_set_string(node, "node", slice_of(redis_node_name(it)));
+        enum breaker_state state = breaker_state(redis_node_breaker(it));
+        json_node_set_string(node, "circuit", slice_of(breaker_state_names[state]));
+    }
 }
 
 static void put_readiness(struct house_shared *shared, struct json_node *root)
@@ -61,12 +80,8 @@ static void put_readiness(struct house_shared *shared, struct json_node *root)
     json_node_set_string(root, "status", slice_of(status_of(shared)));
     json_node_set_string(root, "mode", slice_of(mode_of(shared)));
     struct json_node *redis = json_node_add_array(root, "redis");
-    if (shared->node) {
-        struct json_node *node = json_array_add_object(redis);
-        json_node_set_string(node, "node", slice_of(redis_node_name(shared->node)));
-        enum breaker_state state = breaker_state(redis_node_breaker(shared->node));
-        json_node_set_string(node, "circuit", slice_of(breaker_state_names[state]));
-    }
+    if (shared->cache_redis) put_nodes(shared->cache_redis, redis);
+    if (shared->state_redis != shared->cache_redis) put_nodes(shared->state_redis, redis);
     /* What Redis has still to learn, from memory and from the file. */
     json_node_set_int(root, "journal",
                       (int64_t)(stats.pending_entries + unsettled_entries(shared->unsettled)));
@@ -74,7 +89,7 @@ static void put_readiness(struct house_shared *shared, struct json_node *root)
     enum spool_health health = spool_health(shared->spool);
     if (health == SPOOL_FULL) json_array_add_string(warnings, SLICE_LITERAL("spool full"));
     if (health == SPOOL_BROKEN) json_array_add_string(warnings, SLICE_LITERAL("spool broken"));
-    if (!shared->node)
+    if (!shared->cache_redis)
         json_array_add_string(warnings,
                               SLICE_LITERAL("embedded mode: nothing is shared with other instances"));
 }
@@ -178,6 +193,12 @@ void handle_status(void *arg, struct exchange *x)
     reply_doc(x, 200, doc);
 }
 
+static unsigned pooled_on(const struct house_shared *shared, unsigned loop)
+{
+    const struct redis_pool *pool = shared->pools[loop], *state = shared->state_pools[loop];
+    return (pool ? redis_pool_ready(pool) : 0) + (state && state != pool ? redis_pool_ready(state) : 0);
+}
+
 /* Counters that others keep are brought into ours as differences. */
 static void collect(struct house_shared *shared)
 {
@@ -194,7 +215,7 @@ static void collect(struct house_shared *shared)
     shared->dropped_seen = dropped;
     unsigned pooled = 0;
     for (unsigned i = 0; i < shared->loop_count; i++)
-        pooled += shared->pools[i] ? redis_pool_ready(shared->pools[i]) : 0;
+        pooled += pooled_on(shared, i);
     int64_t oldest_ms = atomic_load(&shared->journal.oldest_ms);
     int64_t waited_ms = oldest_ms ? cache_store_wall_ms(shared->cache) - oldest_ms : 0;
     const struct {

@@ -144,19 +144,20 @@ static const char *password_needed(struct redis_fixture *x, struct peer *p, cons
 
 START_TEST(a_refused_password_is_read_again)
 {
-    char path[TEST_PATH_MAX], error[200];
+    char path[TEST_PATH_MAX];
     scratch_write(scratch_path(path, "password"), "old");
-    struct redis_node_options options = *redis_node_options(f.node);
+    struct redis_topology_options options = *redis_topology_options(f.topology);
     options.password_file = path;
-    redis_node_destroy(&f.node);
-    ck_assert_ptr_nonnull(f.node = redis_node_create(&options, error, sizeof error));
+    redis_topology_destroy(&f.topology);
+    f.topology = topology_open(&options);
+    f.node = topology_only(f.topology);
     f.script = password_needed;
     open_circuit();
     open_probe();
-    RUN_UNTIL(&f.on, redis_node_password_refused(f.node));
+    RUN_UNTIL(&f.on, redis_secret_refused(redis_topology_secret(f.topology)));
     scratch_write(path, "new");
     RUN_UNTIL(&f.on, closed());
-    ck_assert(!redis_node_password_refused(f.node));
+    ck_assert(!redis_secret_refused(redis_topology_secret(f.topology)));
 }
 END_TEST
 

@@ -1,0 +1,31 @@
+/* topology_private: what changes the map: the pools (a slot that a server says has moved) and the followers
+ * (topology_sentinel, topology_cluster), who ask servers for it from the control loop. */
+#ifndef PHOENIX_ENGINE_REDIS_TOPOLOGY_PRIVATE_H
+#define PHOENIX_ENGINE_REDIS_TOPOLOGY_PRIVATE_H
+
+#include "engine/redis/topology.h"
+#include "loop/loop.h"
+
+/* The node at an address; makes one, or moves one there that serves nothing. NULL: no memory, or all
+ * REDIS_NODES_MAX serve. */
+struct redis_node *topology_node_at(struct redis_topology *t, const struct redis_address *at);
+/* From now on the node serves the slot (Cluster). topology_settle afterwards. */
+void topology_set_slot(struct redis_topology *t, unsigned slot, const struct redis_node *node);
+/* Tells each node whether it serves anything now. */
+void topology_settle(struct redis_topology *t);
+
+/* `fn` is called on the loop, once for all suspicions since the last call. NULL fn: no longer. Control loop.
+ */
+void topology_follow(struct redis_topology *t, struct loop *loop, void (*fn)(void *arg), void *arg);
+
+/* A follower: keeps the map true. `changed` is called on the loop after the map or a node's place has
+ * changed. Created by redis_watch; control loop only. */
+struct follower_options {
+    struct loop *loop;
+    struct redis_topology *topology;
+    struct metrics_cell *cell;
+    void (*changed)(void *arg);
+    void *arg;
+};
+
+#endif
