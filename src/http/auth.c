@@ -37,7 +37,8 @@ static bool read_token(const char *path, char **out_token, size_t *out_len, char
     char text[TOKEN_MAX + 64];
     FILE *file = fopen(path, "re");
     if (!file) {
-        (void)snprintf(error, error_size, "http.token_file %s: %s", path, strerror(errno));
+        (void)snprintf(error, error_size, "http.token_file %s: %s; give a file that this user can read", path,
+                       strerror(errno));
         return false;
     }
     size_t len = fread(text, 1, sizeof text, file);
@@ -54,9 +55,11 @@ static bool read_token(const char *path, char **out_token, size_t *out_len, char
         legal = text[from + i] > ' ' && text[from + i] < 0x7f;
     char *token = legal ? malloc(len) : NULL;
     if (!token) {
-        (void)snprintf(error, error_size,
-                       "http.token_file %s: must hold one token of 1 to %d visible ASCII characters", path,
-                       TOKEN_MAX);
+        (void)snprintf(
+            error, error_size,
+            "http.token_file %s: must hold one token of 1 to %d visible ASCII characters; write one "
+            "into it (openssl rand -hex 32)",
+            path, TOKEN_MAX);
         return false;
     }
     memcpy(token, text + from, len);
