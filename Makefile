@@ -74,6 +74,13 @@ run:
 	@$(MAKE) --no-print-directory -j$(shell nproc) all
 	@BUILD=$(BUILD) tools/run.sh
 
+## make demo       a tour with a Redis and two daemons: cache, session, queue, lock, health, and an outage; a few seconds
+.PHONY: demo
+demo:
+	@tools/deps.sh --if-missing $(DEB_RUN) redis-server redis-tools
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@BUILD=$(BUILD) tools/demo.sh
+
 ## make test       install what is missing, build and run all tests
 test:
 	@$(MAKE) --no-print-directory need-test

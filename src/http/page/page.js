@@ -9,7 +9,7 @@ const TASKS_PAGE = 20, AGENTS_PAGE = 250, AGENTS_PAGES = 4;
 const STATES = ['ready', 'delayed', 'leased', 'dead', 'bad'];
 const TITLES = {ready: 'Ready tasks', delayed: 'Delayed tasks', leased: 'Leased tasks', dead: 'Dead letters', bad: 'Items that are no tasks'};
 const TIMES = {delayed: ['due_at', 'due'], leased: ['lease_expires_at', 'lease ends'], dead: ['expires_at', 'forgotten'], ready: ['expires_at', 'expires'], bad: ['set_aside_at', 'set aside']};
-const SOURCES = {near: 'near cache', redis: 'Redis', local: 'table, Redis away', stale: 'table, older', miss: 'misses'};
+const SOURCES = {near: 'near cache', redis: 'Redis', local: 'table', stale: 'table, Redis away', miss: 'misses'};
 
 const $ = id => document.getElementById(id);
 const all = (root, selector) => [...root.querySelectorAll(selector)];
@@ -186,13 +186,16 @@ function chart(svg, values, top) {
 const TONES = {ready: 'ok', closed: 'ok', Healthy: 'ok', Closed: 'ok', good: 'ok', open: 'bad', Open: 'bad', Unhealthy: 'bad', dead: 'bad', degraded: 'bad'};
 const toneOf = word => TONES[word] || 'warn';
 
+/* Of several Redises; "all": there is one for everything. */
+const roleOf = node => node.redis === 'all' ? '' : node.redis || '';
+
 function notes(status, series) {
   const away = status.redis.filter(node => node.circuit !== 'closed'), found = [];
   const waiting = status.journal + sum(series, 'phoenix_tasks_spooled');
   if (status.status === 'draining') found.push(['warn', 'Stopping: what is in flight is being finished.']);
   if (status.status === 'starting') found.push(['warn', 'Starting: not all is open yet.']);
   for (const node of away)
-    found.push(['bad', `${node.redis ? `The ${node.redis} Redis` : 'Redis'} (${node.node}) does not answer: its circuit is ${node.circuit}. Cache reads come from the table, changes are kept here, locks are refused.`]);
+    found.push(['bad', `${roleOf(node) ? `The ${roleOf(node)} Redis` : 'Redis'} (${node.node}) does not answer: its circuit is ${node.circuit}. Cache reads come from the table, changes are kept here, locks are refused.`]);
   if (waiting > 0) found.push(['warn', `Changes that Redis has still to learn: ${number(waiting)}. ${away.length ? 'They wait for it' : 'They are being handed back'}.`]);
   for (const text of status.warnings) found.push(['warn', text[0].toUpperCase() + text.slice(1) + '.']);
   if (status.spool.set_aside > 0) found.push(['bad', `${number(status.spool.set_aside)} changes were set aside: Redis will never take them. See Table and spool.`]);
@@ -208,7 +211,7 @@ function nodes(status, series) {
     return li;
   }, (li, node) => {
     const {redis, node: name, circuit, ...more} = node;
-    put(li.querySelector('.name'), (redis ? `${redis}: ` : '') + name);
+    put(li.querySelector('.name'), (roleOf({redis}) ? `${redis}: ` : '') + name);
     put(li.querySelector('.mute'), Object.entries(more).map(([key, value]) => `${key.replaceAll('_', ' ')}: ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(' · '));
     tone(li.querySelector('.pill'), toneOf(circuit), `circuit ${circuit}`);
   });
