@@ -67,10 +67,12 @@ static void on_unix_connection(void *arg, int fd)
 static void on_admin_connection(void *arg, int fd)
 {
     struct app *app = arg;
-    if (server_connections(app->admin) < ADMIN_CONNECTIONS_MAX)
+    if (server_connections(app->admin) < ADMIN_CONNECTIONS_MAX) {
         server_adopt(app->admin, fd, HTTP_PEER_TCP);
-    else
+    } else {
+        metrics_count(app->admin_house.cell, METRIC_BOUND_HIT, HTTP_BOUND_ADMIN_CONNECTIONS, 0, 1);
         server_refuse(fd);
+    }
 }
 
 /* An inherited socket goes before an address: that one is not bound. */

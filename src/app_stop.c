@@ -75,7 +75,7 @@ static void close_worker(struct worker *w)
 {
     if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
     app_tasks_stop_worker(w);
-    app_redis_close_pools(w->app, w->index);
+    if (w->index) app_redis_close_pools(w->app, w->index); /* 0: it was never built */
     app_tasks_close_worker(w);
     if (w->records.store) record_port_close(&w->records);
     cache_port_close(&w->port);

@@ -59,7 +59,7 @@ struct house_shared {
 
     pthread_mutex_t scrape_lock; /* one scrape at a time: the deltas below */
     struct metrics_cell *scrape_cell;
-    uint64_t exits_seen[LRU_EXIT_COUNT], too_large_seen, dropped_seen;
+    uint64_t exits_seen[LRU_EXIT_COUNT], too_large_seen, dropped_seen, turned_away_seen;
 };
 
 struct house {

@@ -2,6 +2,7 @@
  * asked. */
 #include "common.h"
 
+#include "http/routes.h"
 #include "util/json_doc.h"
 #include "util/rfc3339.h"
 
@@ -210,6 +211,11 @@ static void collect(struct house_shared *shared)
     }
     metrics_count(shared->scrape_cell, METRIC_LRU_TOO_LARGE, 0, 0, stats.too_large - shared->too_large_seen);
     shared->too_large_seen = stats.too_large;
+    struct spool_stats spool;
+    spool_stats(shared->spool, &spool);
+    metrics_count(shared->scrape_cell, METRIC_BOUND_HIT, HTTP_BOUND_SPOOL_QUEUE, 0,
+                  spool.turned_away - shared->turned_away_seen);
+    shared->turned_away_seen = spool.turned_away;
     uint64_t dropped = log_dropped(shared->log);
     metrics_count(shared->scrape_cell, METRIC_LOG_DROPPED, 0, 0, dropped - shared->dropped_seen);
     shared->dropped_seen = dropped;
