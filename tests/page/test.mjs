@@ -214,6 +214,19 @@ async function withoutToken(daemon) {
   passed('without a token another machine is shown nothing, and told why');
 }
 
+async function twoRedises(redisUrl) {
+  const port = PORT + 1, second = await startRedis(port);
+  const daemon = await startDaemon(8679, {PHOENIX_REDIS_URL: redisUrl, PHOENIX_REDIS_STATE_URL: `redis://127.0.0.1:${port}`, PHOENIX_REDIS_PREFIX: 'two'});
+  const page = await open(daemon);
+  await shows(page, `cache: 127.0.0.1:${PORT}`, `state: 127.0.0.1:${port}`);
+  await end(second, 'SIGKILL');
+  await shows(page, 'a Redis is away', `The state Redis (127.0.0.1:${port}) does not answer`, 'circuit closed', 'circuit open');
+  await shot(page, 'two-redises');
+  await close(page);
+  await end(daemon.child);
+  passed('two Redises, one of them away');
+}
+
 async function silence(redisUrl) {
   const daemon = await startDaemon(8579, {PHOENIX_REDIS_URL: redisUrl}), page = await open(daemon, {answers: ['away']});
   await shows(page, 'circuit closed');
@@ -240,6 +253,7 @@ try {
   await deeds(daemon, ask);
   await withoutToken(daemon);
   await token(redisUrl);
+  await twoRedises(redisUrl);
   await silence(redisUrl);
   redis = await degraded(daemon, ask, redis, PORT);
   check(faults.length === 0, faults.join('\n        '));

@@ -188,6 +188,11 @@ const toneOf = word => TONES[word] || 'warn';
 
 /* Of several Redises; "all": there is one for everything. */
 const roleOf = node => node.redis === 'all' ? '' : node.redis || '';
+const EFFECTS = {
+  '': 'Cache reads come from the table, changes are kept here, locks are refused.',
+  cache: 'Cache reads come from the table, writes are kept here.',
+  state: 'Changes of sessions, agents and tasks are kept here, locks are refused.',
+};
 
 function notes(status, series) {
   const away = status.redis.filter(node => node.circuit !== 'closed'), found = [];
@@ -195,7 +200,7 @@ function notes(status, series) {
   if (status.status === 'draining') found.push(['warn', 'Stopping: what is in flight is being finished.']);
   if (status.status === 'starting') found.push(['warn', 'Starting: not all is open yet.']);
   for (const node of away)
-    found.push(['bad', `${roleOf(node) ? `The ${roleOf(node)} Redis` : 'Redis'} (${node.node}) does not answer: its circuit is ${node.circuit}. Cache reads come from the table, changes are kept here, locks are refused.`]);
+    found.push(['bad', `${roleOf(node) ? `The ${roleOf(node)} Redis` : 'Redis'} (${node.node}) does not answer: its circuit is ${node.circuit}. ${EFFECTS[roleOf(node)] || ''}`]);
   if (waiting > 0) found.push(['warn', `Changes that Redis has still to learn: ${number(waiting)}. ${away.length ? 'They wait for it' : 'They are being handed back'}.`]);
   for (const text of status.warnings) found.push(['warn', text[0].toUpperCase() + text.slice(1) + '.']);
   if (status.spool.set_aside > 0) found.push(['bad', `${number(status.spool.set_aside)} changes were set aside: Redis will never take them. See Table and spool.`]);
@@ -510,7 +515,8 @@ function show(status, series) {
   if (status.mode !== mode) tasks.due = agents.due = 0;
   mode = status.mode;
   tone($('state'), toneOf(status.status), status.status);
-  put($('mode'), {embedded: 'embedded: no Redis', degraded: 'Redis is away', redis: 'with Redis'}[status.mode] || status.mode);
+  const some = status.redis.some(node => node.circuit === 'closed');
+  put($('mode'), {embedded: 'embedded: no Redis', degraded: some ? 'a Redis is away' : 'Redis is away', redis: 'with Redis'}[status.mode] || status.mode);
   put($('version'), status.version);
   document.title = `${status.status === 'ready' ? '' : `${status.status} · `}phoenix-cached`;
   notes(status, series);
