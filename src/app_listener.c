@@ -133,7 +133,7 @@ static bool read_address(const char *option, const char *address, char text[ADDR
         if (!split_address(text, out_host, out_port))
             why = "has no port";
         else if (strspn(*out_port, "0123456789") != strlen(*out_port) || strlen(*out_port) > PORT_DIGITS ||
-                 atoi(*out_port) > PORT_MAX)
+                 strtol(*out_port, NULL, 10) > PORT_MAX)
             why = "the port must be a number up to 65535";
     }
     if (!why) return true;
