@@ -19,7 +19,8 @@ DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libc
 DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
 DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
 DEB_IMAGE := podman buildah runc catatonit debootstrap
-DEB_BENCH := webdis wrk strace valgrind
+# Node.js from elsewhere brings its own npm, and Debian's does not install beside it.
+DEB_BENCH = webdis wrk strace valgrind $(shell command -v npm >/dev/null || echo nodejs npm)
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Werror
 FLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
@@ -263,11 +264,20 @@ fuzz:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz MODE=fuzz CC=clang fuzz-build
 	@BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
 
-## make bench      side-by-side measurements (minutes); bench-check compares system calls and instructions with the kept file
+## make bench      side-by-side measurements (minutes; the task queue's against BullMQ: npm, and the net once); bench-check
+##                 compares system calls and instructions with the kept file
 bench bench-check:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
 	@$(MAKE) --no-print-directory bench-build
+	@$(if $(filter bench,$@),$(MAKE) --no-print-directory $(BUILD)/bench/bullmq/installed)
 	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/all.sh,bench/check.sh)
+
+# BullMQ, of the versions that are measured. Without the packages' own install scripts: none is needed.
+$(BUILD)/bench/bullmq/installed: bench/bullmq/package.json bench/bullmq/load.mjs
+	@mkdir -p $(@D)
+	@cp $^ $(@D)/
+	@cd $(@D) && npm install --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 .PHONY: bench-build
