@@ -57,7 +57,7 @@ CHAOS_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(CHAOS),$(sort $(wild
 CHAOS_BIN := $(CHAOS:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
-EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
+EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
@@ -75,6 +75,13 @@ run:
 	@$(MAKE) --no-print-directory need-run
 	@$(MAKE) --no-print-directory -j$(shell nproc) all
 	@BUILD=$(BUILD) tools/run.sh
+
+## make demo       a tour with a Redis and two daemons: cache, session, queue, lock, health, and an outage; a few seconds
+.PHONY: demo
+demo:
+	@tools/deps.sh --if-missing $(DEB_RUN) redis-server redis-tools
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@BUILD=$(BUILD) tools/demo.sh
 
 ## make test       install what is missing, build and run all tests
 test:
@@ -135,6 +142,13 @@ valkey-root:
 test-valkey: valkey-root
 	@REDIS_SERVER=valkey-server tests/in_debian.sh $(VALKEY) test DEB_REDIS=valkey-server
 
+## make page-test  the page at / in a headless Chromium, screenshots in build/page/shots; needs node, npm, and the net once
+.PHONY: page-test
+page-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) chromium fonts-dejavu-core iproute2
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/page.sh
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN) $(BUILD)/phoenix-cached
 
@@ -174,6 +188,11 @@ $(BUILD)/gen/built_with: Makefile
 $(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
 	@mkdir -p $(@D)
 	@tools/embed.sh $< > $@
+
+# The page at / of the admin listener, and the policy that lets run what is in it.
+$(BUILD)/gen/page.html $(BUILD)/gen/page.policy &: tools/page.sh $(wildcard src/http/page/*)
+	@mkdir -p $(@D)
+	@tools/page.sh src/http/page $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh
