@@ -16,7 +16,8 @@ SYSCONFDIR ?= /etc
 PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih sqlite3
 TEST_PC   := check libcurl
 DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
-DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
+DEB_REDIS := redis-server redis-tools
+DEB_TEST  := check libcurl4-openssl-dev openssl iproute2 $(DEB_REDIS)
 DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
 DEB_IMAGE := podman buildah runc catatonit debootstrap
 # Node.js from elsewhere brings its own npm, and Debian's does not install beside it.
@@ -125,6 +126,21 @@ kubernetes-redis-test:
 	@tests/kubernetes_redis.sh
 kubernetes-play: kubernetes-test
 	@BUILD=$(BUILD) tests/kubernetes_play.sh
+
+## make test-debian13  the whole test suite on Debian 13, in a root below $(BUILD) that is made once (debian13-root); needs root
+## make test-valkey    the whole test suite with the Valkey of Debian 12's backports, likewise; VALKEY_SUITE=trixie: Debian 13's
+DEBIAN13 := $(BUILD)/debian13
+VALKEY_SUITE ?= bookworm/backports
+VALKEY   := $(BUILD)/valkey-$(subst /,-,$(VALKEY_SUITE))
+.PHONY: debian13-root valkey-root test-debian13 test-valkey
+debian13-root:
+	@tools/debian_root.sh trixie $(DEBIAN13) $(DEB_RUN) $(DEB_TEST)
+test-debian13: debian13-root
+	@tests/in_debian.sh $(DEBIAN13) test
+valkey-root:
+	@tools/debian_root.sh $(VALKEY_SUITE) $(VALKEY) $(filter-out $(DEB_REDIS),$(DEB_RUN) $(DEB_TEST)) valkey-server
+test-valkey: valkey-root
+	@REDIS_SERVER=valkey-server tests/in_debian.sh $(VALKEY) test DEB_REDIS=valkey-server
 
 ## make page-test  the page at / in a headless Chromium, screenshots in build/page/shots; needs node, npm, and the net once
 .PHONY: page-test

@@ -87,6 +87,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
             LOG_S("admin", app_listens_on(app, INHERITED_ADMIN, config->admin_listen)),
             LOG_S("redis", app->shared.cache_redis ? redis_topology_name(app->shared.cache_redis)
                                                    : "none (embedded mode: nothing is shared)"),
+            LOG_S("state_redis",
+                  app->shared.state_redis ? redis_topology_name(app->shared.state_redis) : "none"),
             LOG_S("spool", app->state.path),
             LOG_I("journal", (int64_t)unsettled_entries(app->shared.unsettled)),
             LOG_I("workers", app->worker_count), LOG_S("version", PHOENIX_VERSION));

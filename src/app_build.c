@@ -37,7 +37,9 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
-                                            [LABEL_TASK_STATE] = "state"},
+                                            [LABEL_REDIRECTION] = "kind",
+                                            [LABEL_TASK_STATE] = "state",
+                                            [LABEL_REDIS] = "redis"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
                                               [LABEL_BOUND] = http_bound_names,
@@ -49,7 +51,9 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
-                                              [LABEL_TASK_STATE] = queue_state_names},
+                                              [LABEL_REDIRECTION] = redis_redirection_names,
+                                              [LABEL_TASK_STATE] = queue_state_names,
+                                              [LABEL_REDIS] = redis_role_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
                                              [LABEL_BOUND] = HTTP_BOUND_COUNT,
@@ -61,7 +65,9 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
-                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
+                                             [LABEL_REDIRECTION] = REDIS_REDIRECTION_COUNT,
+                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1,
+                                             [LABEL_REDIS] = REDIS_ROLE_COUNT}};
 }
 
 /* --- workers --- */

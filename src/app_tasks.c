@@ -60,7 +60,7 @@ static bool open_replay(struct app *app)
 {
     const struct queue_replay_options options = {.store = app->shared.queue,
                                                  .loop = app->loop,
-                                                 .pool = app->replay_pool,
+                                                 .pool = app->state_replay_pool,
                                                  .per_s = app->config->spool_replay_per_s,
                                                  .age_max_ms = app->config->spool_age_max * 1000,
                                                  .log = app->shared.log,
