@@ -134,7 +134,11 @@ function notes(status, series) {
   keep($('notes'), found, item => item[1], item => el('li', '', item[1]), (li, item) => { li.className = item[0]; });
 }
 
-function nodes(status, series) {
+function facts({ping_ms: ping, used_memory: used, maxmemory: most, maxmemory_policy: policy, ...more}) {
+  return [ping > 0 && `ping ${seconds(ping / 1000)}`, used > 0 && bytes(used) + (most ? ` of ${bytes(most)}` : ''), policy,
+    ...Object.entries(more).filter(item => item[1] !== null).map(([key, value]) => `${key.replaceAll('_', ' ')}: ${typeof value === 'object' ? JSON.stringify(value) : value}`)].filter(Boolean).join(' · ');
+}
+function nodes(status) {
   keep($('nodes'), status.redis, node => `${node.redis || ''} ${node.node}`, () => {
     const li = el('li'), text = el('div');
     text.append(el('span', 'name'), el('div', 'mute'));
@@ -143,17 +147,13 @@ function nodes(status, series) {
   }, (li, node) => {
     const {redis, node: name, circuit, ...more} = node;
     put(li.querySelector('.name'), (roleOf({redis}) ? `${redis}: ` : '') + name);
-    put(li.querySelector('.mute'), Object.entries(more).map(([key, value]) => `${key.replaceAll('_', ' ')}: ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(' · '));
+    put(li.querySelector('.mute'), facts(more));
     tone(li.querySelector('.pill'), toneOf(circuit), `circuit ${circuit}`);
   });
-  const used = sum(series, 'redis_memory_used_bytes'), most = sum(series, 'phoenix_redis_memory_max_bytes');
   figures($('redis'), status.redis.length ? [
-    ['Pool connections', number(sum(series, 'phoenix_redis_connections'))],
     ['Calls a second', number(perSecond('phoenix_redis_calls_total'))],
     ['Calls that failed, last minute', number(over('phoenix_redis_calls_total', l => l.result !== 'ok'))],
     ['Table kept coherent', status.table.near_live ? 'yes' : 'no: every read asks Redis'],
-    ['Memory', most > 0 ? `${bytes(used)} of ${bytes(most)}` : bytes(used)],
-    ['Evicted keys', number(sum(series, 'phoenix_redis_evicted_keys'))],
   ] : [['Redis', 'none'], ['Authority', 'this daemon']]);
 }
 
@@ -229,7 +229,7 @@ function latency(series) {
     for (const [key, now] of histograms(series, name)) {
       const recent = since(now, samples.length > 1 && before.get(key)), fresh = samples.length > 1 && recent.count > 0;
       if (!now.count || OWN.includes(key)) continue;
-      rows.push({what: `${names[name] || ''} ${key}`.trim(), of: fresh ? recent : now, over: fresh ? 'last minute' : 'since the start'});
+      rows.push({what: `${names[name] || ''} ${key === 'all' ? '' : key}`.trim(), of: fresh ? recent : now, over: fresh ? 'last minute' : 'since the start'});
     }
   }
   keep($('latency'), rows, row => row.what, row => {
@@ -446,7 +446,7 @@ function show(status, series) {
   put($('version'), status.version);
   document.title = `${status.status === 'ready' ? '' : `${status.status} · `}phoenix-cached`;
   notes(status, series);
-  nodes(status, series);
+  nodes(status);
   cache(status);
   load(status, series);
   local(status, series);
