@@ -43,7 +43,7 @@ static void on_reload(void *arg)
 
 static bool start(struct app *app, char *error, size_t size)
 {
-    if (!app_build(app, error, size)) return false;
+    if (!app_check_addresses(app->config, error, size) || !app_build(app, error, size)) return false;
     app->signals[0] = loop_signal_create(app->loop, SIGTERM, app_on_stop, app);
     app->signals[1] = loop_signal_create(app->loop, SIGINT, app_on_stop, app);
     app->signals[2] = loop_signal_create(app->loop, SIGHUP, on_reload, app);
@@ -105,7 +105,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
 bool app_check(const struct config *config, char *error, size_t error_size)
 {
     struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
-    bool ok = auth && app_redis_check(config, error, error_size);
+    bool ok = auth && app_check_addresses(config, error, error_size) &&
+              app_redis_check(config, error, error_size) && app_state_check(config, error, error_size);
     auth_destroy(&auth);
     return ok;
 }

@@ -2,6 +2,8 @@
  * each with a topology, pools, and an eye of the control loop. */
 #include "app_private.h"
 
+#include "engine/redis/secret.h"
+
 #include <stdio.h>
 
 /* For whichever URL asks for it; one for both. */
@@ -63,6 +65,11 @@ bool app_redis_check(const struct config *c, char *error, size_t size)
     if (!parse_urls(c, &url, &state, error, size)) return false;
     bool good = open_tls(c, &url, &state, &tls, error, size);
     redis_tls_destroy(&tls);
+    if (good && url.kind != REDIS_EMBEDDED) {
+        struct redis_secret *secret = redis_secret_create(c->redis_password_file, url.password, error, size);
+        good = secret != NULL;
+        redis_secret_destroy(&secret);
+    }
     redis_url_deinit(&url);
     redis_url_deinit(&state);
     return good;

@@ -74,6 +74,8 @@ bool app_tasks_open_control(struct app *app)
     struct house_shared *s = &app->shared;
     struct metrics_cell *cell = app->admin_house.cell;
     app->queue = queue_port_create(s->queue, app->loop, app->state_replay_pool);
+    app->admin_house.loop = app->loop;
+    app->admin_house.queue = app->queue;
     if (!app->queue || !queue_waits_open(s->waits, app->loop, app->queue, cell)) return false;
     const struct queue_driver_options driver = {.loop = app->loop,
                                                 .queue = app->queue,
@@ -118,6 +120,7 @@ void app_tasks_stop_control(struct app *app)
 void app_tasks_close_control(struct app *app)
 {
     queue_port_destroy(&app->queue);
+    app->admin_house.queue = NULL;
 }
 
 void app_tasks_close(struct app *app)

@@ -24,6 +24,7 @@ enum metrics_label {
     LABEL_BREAKER,
     LABEL_RESULT,
     LABEL_OUTCOME,
+    LABEL_REDIRECTION,
     LABEL_TASK_STATE,
     LABEL_REDIS,
     LABEL_NODE, /* of gauges only; two labels in the text: redis, node */

@@ -20,6 +20,8 @@ struct conn_group {
     struct loop_hook *hook;
     struct conn *dirty;
     struct buf scratch; /* for formatting; empty between calls */
+    char denied[96];    /* what an ACL refused last, and when it was logged */
+    int64_t denied_us;
 };
 
 struct conn {
@@ -76,15 +78,19 @@ void conn_submit_any(struct conn *c, struct redis_call *call);
 
 /* conn_reply.c */
 void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata);
+void conn_log_denial(struct conn *c, const char *what);
 void conn_unlink(struct conn *c, struct redis_call *call);
 void conn_record(struct conn *c, const struct redis_call *call);
 struct redis_reply conn_reply_view(const redisReply *r);
+/* The node is elsewhere by now: ends it. Calls that had not left may be tried there. */
+void conn_leave(struct conn *c);
 /* Bytes that wait in hiredis to be written. */
 size_t conn_unsent(const redisAsyncContext *ctx);
 /* Makes a reply that nothing asked for a protocol error; hiredis would abort the process. */
 void conn_guard_reader(struct conn *c);
 
-/* conn_greet.c: AUTH, SELECT, CLIENT ID, INFO, CLIENT KILL; then READY. */
+/* conn_greet.c: AUTH, SELECT, CLIENT ID, INFO (which must show a master, where a Sentinel named it), CLIENT
+ * KILL; then READY. */
 void conn_greet(struct conn *c);
 
 #endif

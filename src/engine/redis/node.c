@@ -2,6 +2,8 @@
  * are kept until the end, since log lines of any thread may hold them; a node moves seldom. */
 #include "node_private.h"
 
+#include "engine/redis/topology.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,6 +26,7 @@ struct redis_node {
     _Atomic int64_t offset_ms;
     _Atomic unsigned turn, moves;
     _Atomic bool serves;
+    _Atomic int64_t covered_at; /* this count of moves; -1: not covered */
     _Atomic size_t condemned_count;
     pthread_mutex_t lock;
     struct redis_address at;
@@ -43,6 +46,7 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
     pthread_mutex_lock(&node->cell_lock);
     metrics_count(node->cell, METRIC_BREAKER_CHANGES, node->options.role, (unsigned)to, 1);
     pthread_mutex_unlock(&node->cell_lock);
+    if (to == BREAKER_OPEN && node->options.topology) redis_topology_suspect(node->options.topology);
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
 }
 
@@ -86,6 +90,7 @@ struct redis_node *redis_node_create(const struct redis_node_options *options)
     node->breaker = breaker_create(&breaker);
     node->cell = options->metrics ? metrics_cell(options->metrics) : NULL;
     atomic_store(&node->serves, true);
+    atomic_store(&node->covered_at, -1);
     forget_info(node);
     if (!node->breaker || !name_it(node)) redis_node_destroy(&node);
     return node;
@@ -148,6 +153,11 @@ void redis_node_move(struct redis_node *node, const struct redis_address *to)
     breaker_renew(node->breaker);
 }
 
+void redis_node_leave(struct redis_node *node, unsigned moves)
+{
+    atomic_compare_exchange_strong(&node->moves, &moves, moves + 1);
+}
+
 bool redis_node_serves(const struct redis_node *node)
 {
     return atomic_load_explicit(&node->serves, memory_order_relaxed);
@@ -156,6 +166,17 @@ bool redis_node_serves(const struct redis_node *node)
 void redis_node_set_serves(struct redis_node *node, bool serves)
 {
     atomic_store(&node->serves, serves);
+}
+
+bool redis_node_covered(const struct redis_node *node, unsigned moves)
+{
+    return node->options.url->kind != REDIS_CLUSTER ||
+           atomic_load_explicit(&node->covered_at, memory_order_acquire) == (int64_t)moves;
+}
+
+void redis_node_set_covered(struct redis_node *node, unsigned moves, bool covered)
+{
+    atomic_store_explicit(&node->covered_at, covered ? (int64_t)moves : -1, memory_order_release);
 }
 
 /* --- addresses --- */
