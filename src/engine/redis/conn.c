@@ -112,7 +112,8 @@ static bool flush_dirty(void *arg)
         c->is_dirty = false;
         if (!c->ctx) continue;
         c->depth++;
-        if (c->ctx->c.flags & REDIS_CONNECTED) write_out(c);
+        if (conn_stale(c)) conn_leave(c); /* what waits here must not reach a master that was demoted */
+        if (!c->doomed && (c->ctx->c.flags & REDIS_CONNECTED)) write_out(c);
         if (c->ctx) watch(c);
         c->depth--;
         settle(c);
@@ -124,7 +125,8 @@ static void on_io(void *arg, int events)
 {
     struct conn *c = arg;
     c->depth++;
-    if (events & LOOP_WRITE) write_out(c);
+    if (conn_stale(c) && c->backlog) conn_leave(c);
+    if ((events & LOOP_WRITE) && !c->doomed) write_out(c);
     if (c->ctx && !c->doomed && (events & LOOP_READ)) read_in(c);
     if (c->ctx && c->tls_due) begin_tls(c);
     if (c->ctx) watch(c);
@@ -184,8 +186,10 @@ static void finish_failed(struct conn *c)
 static void connect_failed(struct conn *c)
 {
     struct breaker *breaker = redis_node_breaker(c->options.node);
-    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 1, 0, 1);
+    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, redis_node_options(c->options.node)->role, 1, 1);
     if (c->state == CONN_CONNECTING) redis_node_next_turn(c->options.node, c->turn);
+    if (redis_node_options(c->options.node)->topology)
+        redis_topology_suspect(redis_node_options(c->options.node)->topology);
     breaker_record(breaker, c->generation, BREAKER_FAILURE);
 }
 
@@ -247,7 +251,8 @@ static void on_deadline(void *arg)
     int64_t now = loop_now_us(c->group->loop), next = INT64_MAX;
     for (struct redis_call *call = c->calls; call; call = call->next) {
         if (call->deadline_us <= now) {
-            metrics_count(c->options.cell, METRIC_REDIS_ABANDONED, 0, 0, 1);
+            metrics_count(c->options.cell, METRIC_REDIS_ABANDONED, redis_node_options(c->options.node)->role,
+                          0, 1);
             conn_abandon(c, "a command was not answered in time");
             return;
         }
@@ -258,12 +263,29 @@ static void on_deadline(void *arg)
 
 /* --- calls --- */
 
+static void on_asked(redisAsyncContext *ctx, void *reply, void *privdata)
+{
+    (void)ctx;
+    (void)reply; /* what comes of it the command behind it tells */
+    (void)privdata;
+}
+
+static void ask(struct conn *c)
+{
+    static const char ASKING[] = "*1\r\n$6\r\nASKING\r\n";
+    if (redisAsyncFormattedCommand(c->ctx, on_asked, NULL, ASKING, sizeof ASKING - 1) != REDIS_OK) abort();
+    c->appended += sizeof ASKING - 1;
+    c->awaited++;
+}
+
 void conn_send(struct conn *c, struct redis_call *call)
 {
     call->with_source = call->received == call->count; /* only a NOSCRIPT brings an answered call back here */
     call->received = 0;
     call->worst = REDIS_CALL_OK;
     call->error[0] = 0;
+    call->redirected = false;
+    call->covered = redis_node_covered(c->options.node, c->moves);
     call->next = NULL;
     call->prev = c->calls_tail;
     *c->calls_tail = call;
@@ -273,6 +295,7 @@ void conn_send(struct conn *c, struct redis_call *call)
 
     struct buf *scratch = &c->group->scratch;
     for (unsigned i = 0; i < call->count; i++) {
+        if (call->asking) ask(c);
         buf_clear(scratch);
         resp_append_command(scratch, &call->commands[i], call->with_source);
         if (scratch->failed ||
@@ -451,6 +474,11 @@ bool conn_ready(const struct conn *c)
 bool conn_stale(const struct conn *c)
 {
     return c->moves != redis_node_moves(c->options.node);
+}
+
+unsigned conn_moves(const struct conn *c)
+{
+    return c->moves;
 }
 
 unsigned conn_inflight(const struct conn *c)

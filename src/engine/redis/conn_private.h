@@ -82,12 +82,15 @@ void conn_log_denial(struct conn *c, const char *what);
 void conn_unlink(struct conn *c, struct redis_call *call);
 void conn_record(struct conn *c, const struct redis_call *call);
 struct redis_reply conn_reply_view(const redisReply *r);
+/* The node is elsewhere by now: ends it. Calls that had not left may be tried there. */
+void conn_leave(struct conn *c);
 /* Bytes that wait in hiredis to be written. */
 size_t conn_unsent(const redisAsyncContext *ctx);
 /* Makes a reply that nothing asked for a protocol error; hiredis would abort the process. */
 void conn_guard_reader(struct conn *c);
 
-/* conn_greet.c: AUTH, SELECT, CLIENT ID, INFO, CLIENT KILL; then READY. */
+/* conn_greet.c: AUTH, SELECT, CLIENT ID, INFO (which must show a master, where a Sentinel named it), CLIENT
+ * KILL; then READY. */
 void conn_greet(struct conn *c);
 
 #endif

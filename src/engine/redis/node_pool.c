@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { GROW_DEPTH = 64, IDLE_S = 10, TICK_MS = 500, BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 500 };
+enum { GROW_DEPTH = 64, IDLE_S = 10, GUEST_S = 2, TICK_MS = 500, BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 500 };
 
 struct member {
     struct node_pool *pool;
@@ -22,6 +22,7 @@ struct member {
 
 struct node_pool {
     struct redis_pool_options options;
+    struct node_pool_owner owner;
     struct redis_node *node;
     struct conn_group *group;
     struct member *members;
@@ -31,12 +32,16 @@ struct node_pool {
     unsigned waiting_count;
     struct loop_timer waiting_timer; /* the waiting calls' deadlines */
     struct loop_timer tick;
+    int64_t called_us;
     int64_t backoff_ms;
     int64_t retry_us; /* no attempt before */
+    unsigned moves;   /* the node's, when that was set */
     bool closing;
 };
 
 static void on_tick(void *arg);
+static bool open_one(struct node_pool *p);
+static bool may_connect(struct node_pool *p);
 
 static void drain_waiting(struct node_pool *p, struct conn *conn)
 {
@@ -72,7 +77,9 @@ static void fail_waiting(struct node_pool *p, int64_t due_us, const char *why)
         failed = call->next;
         call->outcome = REDIS_CALL_UNAVAILABLE;
         snprintf(call->error, sizeof call->error, "%s", why);
-        metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
+        if (!p->closing && p->owner.unsent(p->owner.arg, call)) continue;
+        metrics_count(p->options.cell, METRIC_REDIS_CALLS, redis_node_options(p->node)->role, call->outcome,
+                      1);
         call->done(call);
     }
 }
@@ -103,6 +110,10 @@ static void on_ready(void *arg)
 {
     struct member *m = arg;
     struct node_pool *p = m->pool;
+    if (conn_stale(m->conn)) {
+        conn_abandon(m->conn, "the node has moved");
+        return;
+    }
     m->ready = true;
     m->used_us = loop_now_us(p->options.loop);
     p->opening--;
@@ -112,27 +123,42 @@ static void on_ready(void *arg)
     drain_waiting(p, m->conn);
 }
 
+static void back_off(struct node_pool *p)
+{
+    p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
+    if (p->backoff_ms > BACKOFF_MAX_MS) p->backoff_ms = BACKOFF_MAX_MS;
+    p->retry_us = loop_now_us(p->options.loop) +
+                  (p->backoff_ms / 2 + (int64_t)random_below((uint64_t)p->backoff_ms)) * 1000;
+    p->moves = redis_node_moves(p->node);
+}
+
+static bool on_misplaced(void *arg, struct redis_call *call)
+{
+    struct member *m = arg;
+    struct node_pool *p = m->pool;
+    return !p->closing && p->owner.misplaced(p->owner.arg, p->node, conn_moves(m->conn), call);
+}
+
 static void on_closed(void *arg, const char *why)
 {
     struct member *m = arg;
     struct node_pool *p = m->pool;
-    bool was_ready = m->ready, quietly = p->closing || m->retired;
+    bool was_ready = m->ready, quietly = p->closing || m->retired, moved = conn_stale(m->conn);
     m->conn = NULL;
     m->ready = m->retired = false;
     if (was_ready) {
         atomic_fetch_sub(&p->ready, 1);
     } else {
         p->opening--;
-        p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
-        if (p->backoff_ms > BACKOFF_MAX_MS) p->backoff_ms = BACKOFF_MAX_MS;
-        p->retry_us = loop_now_us(p->options.loop) +
-                      (p->backoff_ms / 2 + (int64_t)random_below((uint64_t)p->backoff_ms)) * 1000;
+        if (!moved) back_off(p);
     }
     if (quietly) return;
     LOG(p->options.log, was_ready ? LOG_WARN : LOG_INFO,
         was_ready ? "Redis connection lost" : "Redis connection failed",
         LOG_S("redis", redis_node_name(p->node)), LOG_S("why", why));
-    if (!was_ready && p->opening == 0) fail_waiting(p, INT64_MAX, why);
+    redis_topology_suspect(p->options.topology);
+    if (!was_ready && p->opening == 0 && !(moved && p->waiting && may_connect(p) && open_one(p)))
+        fail_waiting(p, INT64_MAX, why);
     /* With another connection ready none need ever be opened again, and what this one left would stay
      * condemned, and the node not quiet, for ever. */
     struct member *other = redis_node_quiet(p->node) ? NULL : least_loaded(p);
@@ -149,7 +175,7 @@ static bool open_one(struct node_pool *p)
                                        .queued_bytes = p->options.queued_bytes,
                                        .log = p->options.log,
                                        .cell = p->options.cell,
-                                       .events = {on_ready, on_closed, m}};
+                                       .events = {on_ready, on_closed, on_misplaced, m}};
         m->conn = conn_open(&options);
         if (!m->conn) return false;
         p->opening++;
@@ -158,17 +184,27 @@ static bool open_one(struct node_pool *p)
     return false;
 }
 
-static bool may_connect(const struct node_pool *p)
+/* Calls go also to a node that serves nothing yet: the slot that they want is on its way there (ASK). */
+static bool is_wanted(const struct node_pool *p)
 {
-    return !p->closing && loop_now_us(p->options.loop) >= p->retry_us && redis_node_serves(p->node) &&
+    return redis_node_serves(p->node) ||
+           loop_now_us(p->options.loop) - p->called_us < GUEST_S * INT64_C(1000000);
+}
+
+static bool may_connect(struct node_pool *p)
+{
+    if (p->moves != redis_node_moves(p->node)) { /* another server: nothing is known against it */
+        p->moves = redis_node_moves(p->node);
+        p->backoff_ms = p->retry_us = 0;
+    }
+    return !p->closing && loop_now_us(p->options.loop) >= p->retry_us && is_wanted(p) &&
            breaker_allows(redis_node_breaker(p->node));
 }
 
 static bool is_idle(const struct node_pool *p, const struct member *m, int64_t now_us)
 {
     return m->conn && m->ready && conn_inflight(m->conn) == 0 &&
-           (conn_stale(m->conn) || now_us - m->used_us > IDLE_S * INT64_C(1000000) ||
-            !redis_node_serves(p->node));
+           (conn_stale(m->conn) || now_us - m->used_us > IDLE_S * INT64_C(1000000) || !is_wanted(p));
 }
 
 /* Keeps min_idle open while the circuit is closed; lets surplus idle ones go, and those that lead to where
@@ -191,11 +227,13 @@ static void on_tick(void *arg)
     loop_timer_start(p->options.loop, &p->tick, now + TICK_MS * INT64_C(1000), on_tick, p);
 }
 
-struct node_pool *node_pool_create(const struct redis_pool_options *options, struct redis_node *node)
+struct node_pool *node_pool_create(const struct redis_pool_options *options,
+                                   const struct node_pool_owner *owner, struct redis_node *node)
 {
     struct node_pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->options = *options;
+    p->owner = *owner;
     p->node = node;
     p->waiting_tail = &p->waiting;
     p->group = conn_group_create(options->loop);
@@ -239,10 +277,11 @@ bool node_pool_submit(struct node_pool *p, struct redis_call *call)
     call->start_us = now;
     call->error[0] = 0;
     if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now) return false;
+    p->called_us = now;
     struct member *m = least_loaded(p);
     if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);
     if (m ? conn_inflight(m->conn) >= p->options.inflight_max : p->waiting_count >= p->options.inflight_max) {
-        metrics_count(p->options.cell, METRIC_REDIS_FULL, 0, 0, 1);
+        metrics_count(p->options.cell, METRIC_REDIS_FULL, redis_node_options(p->node)->role, 0, 1);
         return false;
     }
     if (m) {

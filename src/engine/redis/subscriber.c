@@ -91,7 +91,7 @@ static void on_timer(void *arg)
                                        .node = s->node,
                                        .log = s->options.log,
                                        .cell = s->options.cell,
-                                       .events = {on_ready, on_closed, s}};
+                                       .events = {on_ready, on_closed, NULL, s}};
         s->conn = conn_open(&options);
         if (!s->conn) later(s, RECONNECT_MAX_MS);
     }
