@@ -65,6 +65,15 @@ bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis
     return true;
 }
 
+/* Of a command that it does not know Redis repeats the arguments: a password, or a part of a value. What this
+ * leaves is in log lines and problems. */
+static struct slice without_arguments(struct slice text)
+{
+    static const char marker[] = ", with args beginning with:";
+    const char *at = text.len ? memmem(text.ptr, text.len, marker, sizeof marker - 1) : NULL;
+    return at ? (struct slice){text.ptr, (size_t)(at - text.ptr)} : text;
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
     static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
@@ -73,6 +82,7 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
                                                  [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
     enum redis_outcome outcome = OUTCOME[redis_error_class(text)];
     if (outcome > call->worst) call->worst = outcome;
+    text = without_arguments(text);
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
