@@ -20,7 +20,8 @@ static void warn_unknown(void *arg, const char *text)
     LOG(arg, LOG_WARN, "configuration", LOG_S("warning", text));
 }
 
-/* Reloads what can be: the bearer token, the Redis password, the log level, the access log. The rest needs a restart. */
+/* Reloads what can be: the bearer token, the Redis password, the log level, the access log. The rest needs a
+ * restart. */
 static void on_reload(void *arg)
 {
     struct app *app = arg;

@@ -31,7 +31,7 @@ struct http_shared {
     struct http_limits limits;
     _Atomic int access_log;         /* enum http_access_log; may change while servers run */
     _Atomic uint64_t access_sample; /* of ALL: so many of 2^HTTP_SHARE_BITS requests */
-    struct auth *auth; /* http/auth.h: token, allowed hosts */
+    struct auth *auth;              /* http/auth.h: token, allowed hosts */
     _Atomic size_t inflight_bytes;
     _Atomic int64_t connections;
     _Atomic bool draining;

@@ -17,10 +17,10 @@ struct handler_query {
     const char *name;
     struct slice value; /* out: raw; ptr NULL: not given; `name` alone and `name=` are empty */
 };
-/* Fills `members`. False: the request has been answered: 400, naming a member that is unknown or given twice.
- */
+/* Fills `members`. False: the request has been answered: 400, naming those that are known, or the one given
+ * twice. */
 bool handler_read_query(struct exchange *x, struct handler_query *members, size_t count);
-/* True when the request has no query; else it has been answered: 400, naming the first member. */
+/* True when the request has no query; else it has been answered: 400. */
 bool handler_no_query(struct exchange *x);
 /* A member that is true or false; absent: `otherwise`. False: answered 400. */
 bool handler_query_bool(struct exchange *x, const struct handler_query *member, bool otherwise,
