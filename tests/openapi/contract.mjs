@@ -1,0 +1,121 @@
+// contract: the document as a judge. Takes live answers, finds what the document says of them, collects every fault, and knows at
+// the end which operations, statuses and problem codes nobody has shown.
+import Ajv from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+
+const METHODS = ['get', 'head', 'post', 'put', 'patch', 'delete'];
+// What HTTP itself puts into any answer; all others must be named.
+const PLAIN_HEADERS = new Set(['date', 'connection', 'content-length', 'content-type', 'transfer-encoding']);
+
+const escape = (step) => encodeURIComponent(String(step).replaceAll('~', '~0').replaceAll('/', '~1'));
+
+export class Contract {
+    constructor(spec) {
+        this.spec = spec;
+        this.ajv = new Ajv({ strict: false, allErrors: true });
+        addFormats(this.ajv);
+        this.ajv.addSchema(spec, 'document');
+        this.operations = new Map(); // by operationId
+        this.faults = [];
+        this.seen = new Set(); // "operationId status"
+        this.codes = new Set(); // "where code": where is a response of the components, or "operationId status"
+        this.samples = {}; // the first answer of each kind, for who writes examples
+        for (const [path, item] of Object.entries(spec.paths))
+            for (const method of METHODS.filter((name) => item[name]))
+                this.operations.set(item[method].operationId, {
+                    id: item[method].operationId,
+                    method: method.toUpperCase(),
+                    path,
+                    responses: item[method].responses,
+                    at: ['paths', path, method],
+                });
+    }
+
+    // Follows a $ref: the object and where it stands.
+    resolve(object, at) {
+        if (!object.$ref) return { object, at };
+        const steps = object.$ref.slice(2).split('/');
+        return { object: steps.reduce((inner, step) => inner[step], this.spec), at: steps };
+    }
+
+    complaint(at, value) {
+        const pointer = at.map(escape).join('/');
+        const valid = this.ajv.validate({ $ref: `document#/${pointer}` }, value);
+        return valid ? null : this.ajv.errorsText();
+    }
+
+    // answer: { status, headers (names in lower case), body (text) }. Faults go to this.faults.
+    judge(id, answer, request = '') {
+        const operation = this.operations.get(id);
+        const fault = (what) => this.faults.push(`${operation.method} ${operation.path} ${answer.status}: ${what} [${request}] ${answer.body.slice(0, 200)}`);
+        this.seen.add(`${id} ${answer.status}`);
+        const named = operation.responses[answer.status];
+        if (!named) return fault('the status is not documented');
+        const { object: response, at } = this.resolve(named, [...operation.at, 'responses', String(answer.status)]);
+        this.judgeHeaders(response, at, answer, fault);
+        const where = named.$ref ? at.at(-1) : `${id} ${answer.status}`;
+        const code = this.judgeBody(response, at, answer, operation, fault);
+        if (code) this.codes.add(`${where} ${code}`);
+        this.samples[`${where} ${code ?? ''}`.trim()] ??= { request, ...answer };
+    }
+
+    judgeHeaders(response, at, answer, fault) {
+        const documented = Object.entries(response.headers ?? {});
+        const names = new Set(documented.map(([name]) => name.toLowerCase()));
+        for (const name of Object.keys(answer.headers))
+            if (!PLAIN_HEADERS.has(name) && !names.has(name)) fault(`the header ${name} is not documented`);
+        for (const [name, value] of documented) {
+            const header = this.resolve(value, [...at, 'headers', name]);
+            const text = answer.headers[name.toLowerCase()];
+            if (text === undefined) {
+                if (header.object.required) fault(`the header ${name} is missing`);
+                continue;
+            }
+            const wrong = this.complaint([...header.at, 'schema'], text);
+            if (wrong) fault(`the header ${name} is ${JSON.stringify(text)}: ${wrong}`);
+        }
+    }
+
+    // The problem's code, where the body is a problem.
+    judgeBody(response, at, answer, operation, fault) {
+        const type = (answer.headers['content-type'] ?? '').split(';')[0];
+        if (operation.method === 'HEAD' || !response.content) {
+            if (answer.body !== '') fault('a body where none is documented');
+            return null;
+        }
+        if (!response.content[type]) return fault(`the content type ${JSON.stringify(type)} is not documented`);
+        let value = answer.body;
+        try {
+            if (/json$/.test(type)) value = JSON.parse(answer.body);
+        } catch {
+            return fault('the body is no JSON');
+        }
+        const wrong = this.complaint([...at, 'content', type, 'schema'], value);
+        if (wrong) fault(`the body: ${wrong}`);
+        return type === 'application/problem+json' ? value.code : null;
+    }
+
+    // Every "operationId status" that the document names, and every "response code".
+    named() {
+        const statuses = [];
+        const codes = new Set();
+        for (const operation of this.operations.values())
+            for (const [status, value] of Object.entries(operation.responses)) {
+                statuses.push(`${operation.id} ${status}`);
+                const { object, at } = this.resolve(value, []);
+                const problem = object.content?.['application/problem+json']?.schema;
+                const where = value.$ref ? at.at(-1) : `${operation.id} ${status}`;
+                for (const part of problem?.allOf ?? [])
+                    for (const code of part.properties?.code?.enum ?? []) codes.add(`${where} ${code}`);
+            }
+        return { statuses, codes: [...codes] };
+    }
+
+    // What is named and was not seen, but for `excused`: [[pattern, reason]]; and excuses that nothing needs.
+    gaps(excused) {
+        const { statuses, codes } = this.named();
+        const missing = [...statuses.filter((one) => !this.seen.has(one)), ...codes.filter((one) => !this.codes.has(one))];
+        const unused = excused.filter(([pattern]) => !missing.some((one) => pattern.test(one)));
+        return { missing: missing.filter((one) => !excused.some(([pattern]) => pattern.test(one))), unused };
+    }
+}
