@@ -10,6 +10,7 @@ function readPrompts() {
 }
 
 export const prompts = readPrompts();
+export const firstSentence = (text) => text.slice(0, text.indexOf('. ') + 1);
 export const keyOf = (input) => crypto.createHash('sha256').update(input).digest('hex');
 // A prompt that no other step uses, short enough for a query.
 let used = 0;

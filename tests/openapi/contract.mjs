@@ -7,6 +7,17 @@ const METHODS = ['get', 'head', 'post', 'put', 'patch', 'delete'];
 // What HTTP itself puts into any answer; all others must be named.
 const PLAIN_HEADERS = new Set(['date', 'connection', 'content-length', 'content-type', 'transfer-encoding']);
 
+// What two answers of one kind have in common: the names in them, at every level, and which state they tell.
+const STATES = new Set(['status', 'mode', 'state', 'circuit', 'allowed']);
+function shape(value, name) {
+    if (STATES.has(name)) return `=${value}`;
+    if (typeof value !== 'object' || value === null) return '';
+    if (Array.isArray(value)) return `[${[...new Set(value.map((item) => shape(item)))].sort()}]`;
+    return `{${Object.keys(value).sort().map((member) => member + shape(value[member], member))}}`;
+}
+// Redis names the script that it refuses by a hash, and by its beginning alone where the text is cut.
+const kind = (value) => (value?.code ? `${value.code}: ${value.detail}`.replace(/script: [0-9a-f]+/, 'script') : shape(value));
+
 const escape = (step) => encodeURIComponent(String(step).replaceAll('~', '~0').replaceAll('/', '~1'));
 
 export class Contract {
@@ -19,7 +30,7 @@ export class Contract {
         this.faults = [];
         this.seen = new Set(); // "operationId status"
         this.codes = new Set(); // "where code": where is a response of the components, or "operationId status"
-        this.samples = {}; // the first answer of each kind, for who writes examples
+        this.shown = {}; // by where and kind: the first such answer, for examples and who writes them
         for (const [path, item] of Object.entries(spec.paths))
             for (const method of METHODS.filter((name) => item[name]))
                 this.operations.set(item[method].operationId, {
@@ -54,9 +65,10 @@ export class Contract {
         const { object: response, at } = this.resolve(named, [...operation.at, 'responses', String(answer.status)]);
         this.judgeHeaders(response, at, answer, fault);
         const where = named.$ref ? at.at(-1) : `${id} ${answer.status}`;
-        const code = this.judgeBody(response, at, answer, operation, fault);
-        if (code) this.codes.add(`${where} ${code}`);
-        this.samples[`${where} ${code ?? ''}`.trim()] ??= { request, ...answer };
+        const body = this.judgeBody(response, at, answer, operation, fault);
+        if (body === undefined) return;
+        if (body.code && answer.status >= 400) this.codes.add(`${where} ${body.code}`);
+        ((this.shown[where] ??= {})[kind(body)] ??= []).push({ request, status: answer.status, body });
     }
 
     judgeHeaders(response, at, answer, fault) {
@@ -76,12 +88,12 @@ export class Contract {
         }
     }
 
-    // The problem's code, where the body is a problem.
+    // The body, where there is one that is read as JSON.
     judgeBody(response, at, answer, operation, fault) {
         const type = (answer.headers['content-type'] ?? '').split(';')[0];
         if (operation.method === 'HEAD' || !response.content) {
             if (answer.body !== '') fault('a body where none is documented');
-            return null;
+            return undefined;
         }
         if (!response.content[type]) return fault(`the content type ${JSON.stringify(type)} is not documented`);
         let value = answer.body;
@@ -92,7 +104,16 @@ export class Contract {
         }
         const wrong = this.complaint([...at, 'content', type, 'schema'], value);
         if (wrong) fault(`the body: ${wrong}`);
-        return type === 'application/problem+json' ? value.code : null;
+        return /json$/.test(type) ? value : undefined;
+    }
+
+    // An answer that belongs to no operation.
+    judgeProblem(answer, status, code, request) {
+        const problem = /problem\+json/.test(answer.headers['content-type'] ?? '') && answer.body ? JSON.parse(answer.body) : {};
+        const wrong = answer.body && this.complaint(['components', 'schemas', 'Problem'], problem);
+        const headOnly = request.startsWith('HEAD') && answer.status === status;
+        if (answer.status !== status || wrong || (problem.code !== code && !headOnly))
+            this.faults.push(`${request}: ${answer.status} ${problem.code} instead of ${status} ${code} ${wrong ?? ''}`);
     }
 
     // Every "operationId status" that the document names, and every "response code".
@@ -111,10 +132,28 @@ export class Contract {
         return { statuses, codes: [...codes] };
     }
 
+    // Examples of answers that no daemon gave: a problem's code and detail, or else the names in the body, must be those of one.
+    unreal() {
+        const found = [];
+        const look = (where, response) => {
+            for (const media of Object.values(response.content ?? {}))
+                for (const [name, { value }] of Object.entries(media.examples ?? {}))
+                    if (typeof value === 'object' && !this.shown[where]?.[kind(value)]) found.push(`${where} ${name}: ${kind(value)}`);
+        };
+        for (const [name, response] of Object.entries(this.spec.components.responses)) look(name, response);
+        for (const operation of this.operations.values())
+            for (const [status, response] of Object.entries(operation.responses)) look(`${operation.id} ${status}`, response);
+        return found;
+    }
+
     // What is named and was not seen, but for `excused`: [[pattern, reason]]; and excuses that nothing needs.
     gaps(excused) {
         const { statuses, codes } = this.named();
-        const missing = [...statuses.filter((one) => !this.seen.has(one)), ...codes.filter((one) => !this.codes.has(one))];
+        const missing = [
+            ...statuses.filter((one) => !this.seen.has(one)),
+            ...codes.filter((one) => !this.codes.has(one)),
+            ...this.unreal().map((one) => `the example ${one}`),
+        ];
         const unused = excused.filter(([pattern]) => !missing.some((one) => pattern.test(one)));
         return { missing: missing.filter((one) => !excused.some(([pattern]) => pattern.test(one))), unused };
     }

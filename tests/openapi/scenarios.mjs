@@ -1,14 +1,15 @@
 // scenarios: the states that a daemon can be in, and in each what shows the statuses that belong to it.
+import crypto from 'node:crypto';
+import fs from 'node:fs';
 import http from 'node:http';
-import { Caller, freshPrompt, keyOf, plain, plainOf, prompts } from './caller.mjs';
-import { Daemon, Redis, sleep, until } from './world.mjs';
+import { Caller, firstSentence, freshPrompt, keyOf, plain, plainOf, prompts } from './caller.mjs';
+import { Daemon, Proxy, Redis, until } from './world.mjs';
 
 const DOUBT = { PHOENIX_BREAKER_CONSECUTIVE_FAILURES: '1000', PHOENIX_BREAKER_MIN_CALLS: '100000' }; // the circuit stays closed
 
 // --- what is refused before anybody looks at what was asked ---
 
 async function guarded(world, contract) {
-    const fs = await import('node:fs');
     const token = 'a-token-of-some-length';
     const file = `${world.directory('token')}/token`;
     fs.writeFileSync(file, token);
@@ -63,7 +64,6 @@ async function cache(caller, redis) {
     }
     await caller.ask('lookup', { json: { input: prompt } }, 200);
     await caller.ask('lookup', { text: prompt, headers: { 'Content-Type': 'text/plain' } }, 200);
-    await caller.ask('lookup', { json: { input: prompt }, headers: { 'If-None-Match': '*' } }, 304);
     await caller.ask('lookup', { json: { input: freshPrompt() } }, 404);
     await caller.ask('lookup', { json: { input: freshPrompt() }, headers: { 'Cache-Control': 'only-if-cached' } }, 504);
     await caller.ask('storeByKey', { id: 'interviewer', json: { response, metadata } }, 201);
@@ -80,6 +80,8 @@ async function cache(caller, redis) {
     await caller.ask('storeByKey', { id: 'interviewer', json: {} }, 422);
     await caller.ask('lookup', { json: {} }, 422);
     if (!redis) return;
+    redis.call('SET', 'phoenix:cache:older', JSON.stringify({ response, timestamp: '2026-01-01T00:00:00.000Z', ttl: 3600, metadata }));
+    await caller.look('getByKey', { id: 'older', headers: { 'Cache-Control': 'max-age=60' } }, 404);
     const foreign = freshPrompt();
     for (const key of [keyOf(foreign), 'foreign']) redis.call('RPUSH', `phoenix:cache:${key}`, 'not a response');
     await caller.look('lookupByQuery', { query: `input=${encodeURIComponent(foreign)}` }, 409);
@@ -172,7 +174,7 @@ async function locks(caller, redis) {
     for (const id of ['acquireLock', 'renewLock', 'releaseLock']) await caller.ask(id, { ...plain[id], id: 'foreign' }, 409);
 }
 
-const task = (more = {}) => ({ agent: 'planner', payload: { act: prompts[1][0], prompt: prompts[1][1].slice(0, 120) }, ...more });
+const task = (more = {}) => ({ agent: 'planner', payload: { act: prompts[1][0], prompt: firstSentence(prompts[1][1]) }, ...more });
 
 async function takeOne(caller, lease = 30) {
     const { json } = await caller.ask('dequeueTasks', { json: { agent: 'planner', lease } }, 200);
@@ -197,7 +199,7 @@ async function tasks(caller, redis) {
     await caller.ask('extendTask', { id, json: { receipt, lease: 60 } }, 200);
     await caller.ask('nackTask', { id, json: { receipt, delay: 0, reason: 'the model was overloaded' } }, 204);
     for (const one of ['ackTask', 'nackTask', 'extendTask']) {
-        await caller.ask(one, { ...plain[one], id, json: { ...plain[one].json, receipt } }, 409);
+        await caller.ask(one, { ...plain[one], id }, 409);
         await caller.ask(one, { ...plain[one], id: 'task-99' }, 404);
         await caller.ask(one, { ...plain[one], text: '{', json: undefined }, 400);
         await caller.ask(one, { ...plain[one], json: {} }, 422);
@@ -220,6 +222,9 @@ async function tasks(caller, redis) {
     await caller.ask('requeueTask', { id }, 204);
     await caller.ask('cancelTask', { id }, 204);
     await caller.ask('cancelTask', { id: 'task-99' }, 404);
+    await caller.ask('enqueueTasks', { json: task({ task_id: 'task-20', max_attempts: 1 }) }, 201);
+    ({ task_id: id, receipt } = await takeOne(caller));
+    await caller.ask('nackTask', { id, json: { receipt } }, 204);
     await caller.ask('purgeTasks', { query: 'state=dead' }, 200);
     await caller.ask('purgeTasks', { query: 'state=ready' }, 400);
     if (!redis) return;
@@ -310,6 +315,54 @@ async function doubt(world, contract) {
     await redis.stop();
 }
 
+// A session's change is a look and a write: the look must come through, and the write's reply must not.
+async function doubtOfSessions(world, contract) {
+    const redis = await Redis.start(world);
+    const proxy = await Proxy.start(redis.port);
+    const daemon = await Daemon.start(world, { PHOENIX_REDIS_URL: proxy.url, ...DOUBT });
+    await daemon.redisUp();
+    const caller = new Caller(contract, daemon);
+    const write = crypto.createHash('sha1').update(fs.readFileSync('src/engine/redis/scripts/record_write.lua')).digest('hex');
+    await caller.ask('putSession', { id: 'order-4711', json: { plan_id: 'interview' } }, 201);
+    const absent = { 'If-None-Match': '*' };
+    const present = { 'If-Match': '*' };
+    for (const [id, request] of [
+        ['createSession', { json: { correlation_id: 'in-doubt' }, headers: absent }],
+        ['putSession', { id: 'in-doubt-2', json: {}, headers: absent }],
+        ['patchSession', { id: 'order-4711', json: { task_id: 'task-17' }, headers: present }],
+        ['deleteSession', { id: 'order-4711', headers: present }],
+    ]) {
+        await until('a connection', async () => (await caller.ask('getSession', { id: 'unheard-of' })).status === 404);
+        proxy.swallow(write);
+        await caller.ask(id, request, 504);
+        proxy.swallow(null);
+    }
+    await daemon.child.stop('SIGKILL');
+    proxy.close();
+    await redis.stop();
+}
+
+// What is in doubt is journaled, where the disk has room.
+async function doubtWithoutDisk(world, contract) {
+    const redis = await Redis.start(world);
+    const disk = `${world.directory('disk')}/disk`;
+    const daemon = await Daemon.start(world, { PHOENIX_REDIS_URL: redis.url, LD_PRELOAD: world.failingDisk, FAILING_DISK: disk, ...DOUBT });
+    await daemon.redisUp();
+    const caller = new Caller(contract, daemon);
+    const { leased } = await furnish(caller);
+    fs.writeFileSync(`${disk}.full`, '');
+    redis.pause();
+    const [a, b, c] = leased.map(({ id, receipt }) => ({ id, json: { receipt } }));
+    await Promise.all([
+        caller.ask('enqueueTasks', { json: task({ task_id: 'in-doubt' }) }, 504),
+        caller.ask('ackTasks', { json: { acks: [{ task_id: a.id, ...a.json }] } }),
+        caller.ask('ackTask', b, 504),
+        caller.ask('nackTask', c, 504),
+    ]);
+    await daemon.child.stop('SIGKILL');
+    await redis.child.stop('SIGKILL');
+}
+
 async function degraded(world, contract) {
     const redis = await Redis.start(world);
     const daemon = await Daemon.start(world, { PHOENIX_REDIS_URL: redis.url });
@@ -352,11 +405,18 @@ async function refused(world, contract) {
     await caller.ask('renewLock', { id: 'deploy', json: { ttl: 30, token } });
     await caller.ask('requeueTask', { id: dead });
     await caller.ask('ackTask', { id: leased[0].id, json: { receipt: leased[0].receipt } });
-    await daemon.stop();
+    await daemon.child.stop('SIGKILL'); // it would wait for Redis to take what it has
     await redis.stop();
 }
 
 // --- the daemon's own bounds ---
+
+async function fullMemory(world, contract) {
+    const daemon = await Daemon.start(world, { PHOENIX_HTTP_INFLIGHT_BYTES_MAX: '65536' });
+    const caller = new Caller(contract, daemon);
+    for (const id of ['lookup', 'storeByInput', 'createSession', 'enqueueTasks']) await caller.ask(id, { json: { input: 'x'.repeat(100000) } }, 503);
+    await daemon.stop();
+}
 
 async function fullSpool(world, contract) {
     const daemon = await Daemon.start(world, { PHOENIX_SPOOL_BYTES_MAX: '1048576' });
@@ -372,24 +432,37 @@ async function fullSpool(world, contract) {
     await daemon.stop();
 }
 
+// A connection that is there is still answered when the listeners are closed.
 async function draining(world, contract) {
-    const daemon = await Daemon.start(world);
-    const caller = new Caller(contract, daemon);
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     for (const id of ['readyz', 'readyzHead']) {
-        const again = await Daemon.start(world);
-        const there = new Caller(contract, again);
-        const kept = new http.Agent({ keepAlive: true, maxSockets: 1 });
-        await there.ask(id, { agent: kept }, 200);
-        again.child.signal('SIGTERM');
-        await until('draining', async () => /stopping/.test((await import('node:fs')).readFileSync(again.child.log, 'utf8')));
-        await there.ask(id, { agent: kept }, 503);
-        kept.destroy();
-        await again.child.ended;
+        const daemon = await Daemon.start(world);
+        const caller = new Caller(contract, daemon);
+        const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+        await caller.ask(id, { agent }, 200);
+        daemon.child.signal('SIGTERM');
+        await until('draining', () => /stopping/.test(fs.readFileSync(daemon.child.log, 'utf8')));
+        await caller.ask(id, { agent }, 503);
+        agent.destroy();
+        await daemon.child.ended;
     }
-    agent.destroy();
+}
+
+// Paths and methods that the document does not name are refused, and Allow lists the methods that it does.
+async function elsewhere(world, contract) {
+    const daemon = await Daemon.start(world);
+    for (const path of Object.keys(contract.spec.paths)) {
+        const operations = [...contract.operations.values()].filter((operation) => operation.path === path);
+        const known = operations.map(({ method }) => method).sort();
+        for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'BREW'].filter((one) => !known.includes(one))) {
+            const answer = await daemon.send(method, path.replace(/\{[^}]+\}/, 'task-17')).catch((error) => ({ status: 0, headers: {}, body: error.message }));
+            contract.judgeProblem(answer, 405, 'method_not_allowed', `${method} ${path}`);
+            const allowed = (answer.headers.allow ?? '').split(', ').sort();
+            if (String(allowed) !== String(known)) contract.faults.push(`${method} ${path}: Allow is ${allowed}, documented are ${known}`);
+        }
+    }
+    for (const path of ['/', '/cached', '/cache/a/b', '/tasks/task-17/done', '/openapi.yaml'])
+        contract.judgeProblem(await daemon.send('GET', path), 404, 'no_such_route', `GET ${path}`);
     await daemon.stop();
 }
 
-export const scenarios = { guarded, full, well, embedded, doubt, degraded, refused, fullSpool, draining };
-export { sleep };
+export const scenarios = { guarded, full, well, embedded, doubt, doubtOfSessions, doubtWithoutDisk, degraded, refused, fullMemory, fullSpool, draining, elsewhere };

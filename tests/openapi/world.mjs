@@ -92,6 +92,46 @@ export class Redis {
     }
 }
 
+// Between a daemon and its Redis: swallows each connection from the first command on that holds a word.
+export class Proxy {
+    static start(port) {
+        const proxy = new Proxy();
+        proxy.sockets = new Set();
+        proxy.server = net.createServer((client) => proxy.relay(client, net.connect(port, '127.0.0.1')));
+        return new Promise((resolve) => proxy.server.listen(0, '127.0.0.1', () => resolve(proxy)));
+    }
+
+    get url() {
+        return `redis://127.0.0.1:${this.server.address().port}`;
+    }
+
+    swallow(word) {
+        this.word = word;
+    }
+
+    relay(client, server) {
+        let silent = false;
+        client.on('data', (bytes) => {
+            silent ||= Boolean(this.word) && bytes.includes(this.word);
+            if (!silent) server.write(bytes);
+        });
+        server.on('data', (bytes) => silent || client.write(bytes));
+        for (const [one, other] of [[client, server], [server, client]]) {
+            this.sockets.add(one);
+            one.on('error', () => {});
+            one.on('close', () => {
+                this.sockets.delete(one);
+                other.destroy();
+            });
+        }
+    }
+
+    close() {
+        this.server.close();
+        this.sockets.forEach((socket) => socket.destroy());
+    }
+}
+
 export class Daemon {
     static async start(world, options = {}) {
         const daemon = new Daemon();
@@ -159,9 +199,11 @@ export class Daemon {
 }
 
 export class World {
-    constructor(dir, program) {
+    // failingDisk: tests/preload/failing_disk.c, built.
+    constructor(dir, program, failingDisk) {
         this.dir = dir;
         this.program = program;
+        this.failingDisk = failingDisk;
         this.count = 0;
     }
 
