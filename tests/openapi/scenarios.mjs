@@ -31,7 +31,7 @@ async function guarded(world, contract) {
 async function full(world, contract) {
     const daemon = await Daemon.start(world, { PHOENIX_HTTP_CONNECTIONS_MAX: '1' });
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    await daemon.send('GET', '/livez', { agent });
+    await until('the one connection', async () => (await daemon.send('GET', '/livez', { agent })).status === 200);
     const answer = await daemon.listen();
     for (const [id, operation] of contract.operations) {
         const body = operation.method === 'HEAD' ? '' : answer.body;
