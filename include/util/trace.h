@@ -5,7 +5,7 @@
 
 #include "util/slice.h"
 
-enum { TRACE_ID_LEN = 32, TRACE_SPAN_LEN = 16 };
+enum { TRACE_ID_LEN = 32, TRACE_SPAN_LEN = 16, TRACE_KEPT_LEN = TRACE_ID_LEN + TRACE_SPAN_LEN };
 
 /* Lower-case hex; both empty: there is no trace. Copied, so that it can outlive the request. */
 struct trace {
@@ -20,6 +20,11 @@ bool trace_read(struct slice traceparent, struct trace *out);
 /* The two as values for a log line: absent (ptr NULL) where there is no trace. */
 struct slice trace_id(const struct trace *t);
 struct slice trace_span(const struct trace *t);
+
+/* For a file: the two in one text, in `out`; absent where there is no trace. And back; anything else is none.
+ */
+struct slice trace_keep(const struct trace *t, char out[TRACE_KEPT_LEN]);
+void trace_of_kept(struct slice kept, struct trace *out);
 
 /* A number below 2^32 that all who see this trace make alike, whatever made the other: of the id's last
  * bytes, which the standard wants random. There is a trace. */

@@ -58,6 +58,22 @@ struct slice trace_span(const struct trace *t)
     return shown(t->span);
 }
 
+struct slice trace_keep(const struct trace *t, char out[TRACE_KEPT_LEN])
+{
+    if (!t->id[0]) return SLICE_NONE;
+    memcpy(out, t->id, TRACE_ID_LEN);
+    memcpy(out + TRACE_ID_LEN, t->span, TRACE_SPAN_LEN);
+    return (struct slice){out, TRACE_KEPT_LEN};
+}
+
+void trace_of_kept(struct slice kept, struct trace *out)
+{
+    *out = (struct trace){.id = "", .span = ""};
+    if (kept.len != TRACE_KEPT_LEN || !is_hex(kept.ptr, kept.len)) return;
+    memcpy(out->id, kept.ptr, TRACE_ID_LEN);
+    memcpy(out->span, kept.ptr + TRACE_ID_LEN, TRACE_SPAN_LEN);
+}
+
 unsigned long trace_dice(const struct trace *t)
 {
     return strtoul(t->id + TRACE_ID_LEN - DICE_DIGITS, NULL, 16);

@@ -1,5 +1,6 @@
 /* The access log (OPERATIONS): who gets a line, what stands in it, and the caller's trace in what is logged
  * for it. */
+#include "../support/redis_proxy.h"
 #include "../support/stage.h"
 
 #include <signal.h>
@@ -163,6 +164,40 @@ START_TEST(without_a_trace_one_in_so_many_is_sampled)
 }
 END_TEST
 
+/* Hours may lie between a request and the line that says what became of it. The file keeps its trace, also
+ * when the daemon is started anew. */
+START_TEST(a_change_that_cannot_be_handed_back_is_told_with_its_trace)
+{
+    char path[TEST_PATH_MAX], spool[TEST_PATH_MAX + 32];
+    const char *env[] = {FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", scratch_path(path, "kept.db")), NULL};
+    struct redis_server *redis = redis_server_start(NULL);
+    struct redis_proxy *proxy = redis_proxy_start(redis_server_port(redis));
+    struct resp_client *r = redis_server_client(redis);
+    redis_proxy_refuse(proxy, true);
+    const struct daemon_options options = {.redis_url = redis_proxy_url(proxy), .env = env};
+    struct daemon *d = daemon_start(&options);
+    struct http_client *h = daemon_client(d);
+    EXPECT_STATUS(http_request(h, "POST", "/session", IN_TRACE, "{\"correlation_id\":\"interviewer\"}", 32),
+                  201);
+    EXPECT_STATUS(http_send(h, "POST", "/session", "{\"correlation_id\":\"explainer\"}"), 201);
+    http_close(&h);
+    daemon_signal(d, SIGKILL);
+    daemon_wait(d, 5000);
+    daemon_release(&d);
+    resp_text(r, "LPUSH", "phoenix:session:interviewer", "no session");
+    resp_text(r, "LPUSH", "phoenix:session:explainer", "no session");
+    redis_proxy_refuse(proxy, false);
+    d = daemon_start(&options);
+    WAIT_FOR(count_of(d, "a journaled change cannot be handed back: set aside") == 2, 10000);
+    ck_assert_ptr_nonnull(strstr(line_with(d, "id=interviewer"), " trace_id=" TRACE " span_id=" SPAN));
+    ck_assert_ptr_null(strstr(line_with(d, "id=explainer"), "trace_id="));
+    daemon_stop(&d);
+    resp_close(&r);
+    redis_proxy_stop(&proxy);
+    redis_server_stop(&redis);
+}
+END_TEST
+
 START_TEST(sighup_switches_it_on_and_off)
 {
     char path[TEST_PATH_MAX];
@@ -196,6 +231,7 @@ int main(void)
     tcase_add_test(tc, an_invalid_traceparent_is_as_good_as_none);
     tcase_add_test(tc, of_a_trace_all_requests_are_sampled_or_none);
     tcase_add_test(tc, without_a_trace_one_in_so_many_is_sampled);
+    tcase_add_test(tc, a_change_that_cannot_be_handed_back_is_told_with_its_trace);
     tcase_add_test(tc, sighup_switches_it_on_and_off);
     return test_run(suite);
 }

@@ -68,11 +68,29 @@ START_TEST(the_dice_are_the_last_bytes_of_the_trace_whoever_called)
 }
 END_TEST
 
+START_TEST(what_was_kept_comes_back_and_nothing_else)
+{
+    struct trace t, again;
+    char kept[TRACE_KEPT_LEN];
+    ck_assert(trace_read(slice_of("00-" ID "-" SPAN "-01"), &t));
+    trace_of_kept(trace_keep(&t, kept), &again);
+    ck_assert_str_eq(again.id, ID);
+    ck_assert_str_eq(again.span, SPAN);
+    static const char *const others[] = {"", ID, ID SPAN "0", ID "00f067aa0ba902bz", NULL};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        trace_of_kept(slice_of(others[i]), &again);
+        ck_assert_ptr_null(trace_id(&again).ptr);
+        ck_assert_ptr_null(trace_keep(&again, kept).ptr);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("trace");
     TCase *tc = test_case(suite, "trace", 10);
     tcase_add_test(tc, a_traceparent_is_read_or_is_as_good_as_none);
     tcase_add_test(tc, the_dice_are_the_last_bytes_of_the_trace_whoever_called);
+    tcase_add_test(tc, what_was_kept_comes_back_and_nothing_else);
     return test_run(suite);
 }
