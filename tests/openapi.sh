@@ -29,6 +29,9 @@ echo "ok      docs/openapi.json is docs/openapi.yaml"
 grep -q 'You have [0-9]* warning' "$work/lint.log" && { cat "$work/lint.log"; fail "lint: a warning"; }
 echo "ok      lint"
 
+node "$work/contract_test.mjs" docs/openapi.json || fail "the judge lets something pass"
+echo "ok      the judge"
+
 # One directory for each run, so that runs do not meet.
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT

@@ -132,7 +132,7 @@ struct server {
     char host_known[64];
     size_t host_known_len;
     uint64_t sample_due; /* server_log.c: parts of a line that requests without a trace have saved up */
-    char date[32]; /* the value of Date as of date_at (seconds since 1970) */
+    char date[32];       /* the value of Date as of date_at (seconds since 1970) */
     int64_t date_at;
 
     struct held_body *held_free;

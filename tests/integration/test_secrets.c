@@ -159,7 +159,8 @@ static void open_all(const char *format_env)
     char path[TEST_PATH_MAX];
     redis = redis_server_start(NULL);
     r = redis_server_client(redis);
-    ck_assert_str_eq(resp_text(r, "CONFIG", "SET", "requirepass", PASSWORD), "OK");
+    static const char password[] = PASSWORD;
+    ck_assert_str_eq(resp_text(r, "CONFIG", "SET", "requirepass", password), "OK");
     proxy = redis_proxy_start(redis_server_port(redis));
     FORMAT(url, "redis://:" PASSWORD "@%s", redis_proxy_url(proxy) + strlen("redis://"));
     scratch_write(scratch_path(path, "token"), TOKEN "\n");
@@ -264,7 +265,8 @@ START_TEST(what_redis_repeats_of_a_command_it_does_not_know_is_not_told)
         redis = redis_server_start(&(struct redis_server_options){.args = args});
         FORMAT(url, "redis://:" PASSWORD "@127.0.0.1:%d", redis_server_port(redis));
         if (i > 0) FORMAT(url, "%s", redis_server_url(redis));
-        const char *env[] = {"PHOENIX_LOG_LEVEL=debug", "PHOENIX_HTTP_ACCESS_LOG=all", NULL};
+        const char *env[] = {"PHOENIX_LOG_LEVEL=debug", "PHOENIX_HTTP_ACCESS_LOG=all",
+                             "PHOENIX_HTTP_DRAIN_TIMEOUT_MS=100", NULL};
         d = daemon_start(&(struct daemon_options){.redis_url = url, .env = env});
         h = daemon_client(d);
         RUN(fine, false);
