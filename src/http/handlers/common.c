@@ -37,18 +37,6 @@ bool handler_hold(struct exchange *x, size_t bytes)
 
 /* --- the query --- */
 
-/* What an unknown member is called is not repeated: behind an `&` that nobody encoded it is a part of an
- * input. */
-static bool refuse_unknown(struct exchange *x, const struct handler_query *members, size_t count)
-{
-    char detail[192] = "no query member is known here";
-    size_t len = count ? (size_t)snprintf(detail, sizeof detail, "unknown query member; known here:") : 0;
-    for (size_t i = 0; i < count && len < sizeof detail; i++)
-        len += (size_t)snprintf(detail + len, sizeof detail - len, " %s", members[i].name);
-    handler_problem(x, STATUS_INVALID_ARGUMENT, detail);
-    return false;
-}
-
 static bool refuse_member(struct exchange *x, const char *what, struct slice name)
 {
     char detail[128];
@@ -56,6 +44,18 @@ static bool refuse_member(struct exchange *x, const char *what, struct slice nam
                    name.len ? name.ptr : "");
     handler_problem(x, STATUS_INVALID_ARGUMENT, detail);
     return false;
+}
+
+static bool refuse_unknown(struct exchange *x, const struct handler_query *members, size_t count,
+                           struct slice name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!members[i].is_text) continue;
+        handler_problem(x, STATUS_INVALID_ARGUMENT,
+                        "unknown query member; an & within a text is written %26");
+        return false;
+    }
+    return refuse_member(x, "unknown query member %.*s", name);
 }
 
 bool handler_read_query(struct exchange *x, struct handler_query *members, size_t count)
@@ -67,7 +67,7 @@ bool handler_read_query(struct exchange *x, struct handler_query *members, size_
         size_t i = 0;
         while (i < count && !slice_equal_text(name, members[i].name))
             i++;
-        if (i == count) return refuse_unknown(x, members, count);
+        if (i == count) return refuse_unknown(x, members, count, name);
         if (members[i].value.ptr) return refuse_member(x, "query member %.*s is given twice", name);
         members[i].value = value.ptr ? value : SLICE_LITERAL("");
     }
