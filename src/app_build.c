@@ -51,7 +51,9 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
-                                            [LABEL_TASK_STATE] = "state"},
+                                            [LABEL_REDIRECTION] = "kind",
+                                            [LABEL_TASK_STATE] = "state",
+                                            [LABEL_REDIS] = "redis"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
                                               [LABEL_BOUND] = http_bound_names,
@@ -63,7 +65,9 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
-                                              [LABEL_TASK_STATE] = queue_state_names},
+                                              [LABEL_REDIRECTION] = redis_redirection_names,
+                                              [LABEL_TASK_STATE] = queue_state_names,
+                                              [LABEL_REDIS] = redis_role_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
                                              [LABEL_BOUND] = HTTP_BOUND_COUNT,
@@ -75,36 +79,9 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
-                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
-}
-
-/* --- near cache --- */
-
-static void on_near_live(void *arg)
-{
-    struct app *app = arg;
-    lru_trust_begin(app->shared.lru);
-    atomic_store(&app->shared.near_live, true);
-}
-
-/* A control loop that is late must not make old values pass for fresh: the workers see for themselves. */
-static void on_near_sure(void *arg, int64_t until_us)
-{
-    struct app *app = arg;
-    lru_trust_until(app->shared.lru, until_us / 1000);
-}
-
-static void on_near_lost(void *arg)
-{
-    struct app *app = arg;
-    lru_trust_end(app->shared.lru);
-    atomic_store(&app->shared.near_live, false);
-}
-
-static void on_change(void *arg, struct slice key)
-{
-    struct app *app = arg;
-    cache_store_invalidate(app->shared.cache, key);
+                                             [LABEL_REDIRECTION] = REDIS_REDIRECTION_COUNT,
+                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1,
+                                             [LABEL_REDIS] = REDIS_ROLE_COUNT}};
 }
 
 /* --- workers --- */
@@ -114,23 +91,6 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     loop_run(w->loop);
     return NULL;
-}
-
-static struct redis_pool *open_pool(struct app *app, struct loop *loop, unsigned share,
-                                    struct metrics_cell *cell)
-{
-    const struct config *c = app->config;
-    unsigned most = (unsigned)c->redis_pool_max_connections / share;
-    struct redis_pool_options options = {.loop = loop,
-                                         .node = app->shared.node,
-                                         .min_idle = (unsigned)c->redis_pool_min_idle,
-                                         .connections_max = most ? most : 1,
-                                         .inflight_max = (unsigned)c->redis_inflight_max,
-                                         .queued_bytes = &app->shared.http.inflight_bytes,
-                                         .log = app->shared.log,
-                                         .cell = cell};
-    if (options.min_idle > options.connections_max) options.min_idle = options.connections_max;
-    return redis_pool_create(&options);
 }
 
 static bool open_port(struct app *app, struct cache_port *port, struct loop *loop, struct redis_pool *pool,
@@ -151,7 +111,7 @@ static bool build_locks(struct app *app)
 {
     const struct config *c = app->config;
     struct house_shared *s = &app->shared;
-    struct lock_store_options options = {.node = s->node,
+    struct lock_store_options options = {.redis = s->state_redis,
                                          .spool = s->spool,
                                          .unsettled = s->unsettled,
                                          .prefix = c->redis_prefix,
@@ -168,7 +128,7 @@ static bool build_locks(struct app *app)
 static const char *backend_now(void *arg)
 {
     const struct house_shared *shared = ((struct house *)arg)->shared;
-    return cache_store_embedded(shared->cache) || cache_store_degraded(shared->cache) ? "local" : "redis";
+    return shared->cache_redis && redis_topology_well(shared->cache_redis) ? "redis" : "local";
 }
 
 static bool build_worker(struct app *app, struct worker *w)
@@ -177,10 +137,15 @@ static bool build_worker(struct app *app, struct worker *w)
     w->app = app;
     w->loop = loop_create(app->shared.clock);
     if (!cell || !w->loop) return false;
-    if (app->shared.node && !(w->pool = open_pool(app, w->loop, app->worker_count, cell))) return false;
+    unsigned index = app->shared.loop_count++;
+    app->shared.loops[index] = w->loop;
+    if (app->shared.cache_redis && !app_redis_pools(app, index, app->worker_count, cell)) return false;
+    w->index = index;
+    w->pool = app->shared.pools[index];
+    w->state_pool = app->shared.state_pools[index];
     if (!open_port(app, &w->port, w->loop, w->pool, cell)) return false;
-    w->records = record_port_on(app, w->loop, w->pool, cell);
-    if (!(w->locks = lock_port_open(app->shared.locks, w->loop, w->pool, cell))) return false;
+    w->records = record_port_on(app, w->loop, w->state_pool, cell);
+    if (!(w->locks = lock_port_open(app->shared.locks, w->loop, w->state_pool, cell))) return false;
     w->house = (struct house){
         .shared = &app->shared, .cache = &w->port, .records = &w->records, .lock = w->locks, .cell = cell};
     if (!app_tasks_open_worker(w)) return false;
@@ -194,8 +159,6 @@ static bool build_worker(struct app *app, struct worker *w)
                                      .metrics = app->shared.metrics,
                                      .cell = cell};
     w->server = server_create(&options);
-    app->shared.pools[app->shared.loop_count] = w->pool;
-    app->shared.loops[app->shared.loop_count++] = w->loop;
     return w->server != NULL;
 }
 
@@ -218,26 +181,6 @@ static size_t table_bytes(const struct config *c)
     return limit > 0 && limit / 4 < LOCAL_BYTES_DEFAULT ? (size_t)(limit / 4) : LOCAL_BYTES_DEFAULT;
 }
 
-static bool build_node(struct app *app, char *error, size_t size)
-{
-    const struct config *c = app->config;
-    struct redis_node_options options = {.url = &app->url,
-                                         .password_file = c->redis_password_file,
-                                         .connect_timeout_ms = c->redis_connect_timeout_ms,
-                                         .command_timeout_ms = c->redis_command_timeout_ms,
-                                         .breaker = {c->breaker_consecutive_failures, c->breaker_failure_rate,
-                                                     c->breaker_window_ms, c->breaker_min_calls,
-                                                     c->breaker_open_min_ms, c->breaker_open_max_ms,
-                                                     app->shared.clock, NULL, NULL},
-                                         .clock = app->shared.clock,
-                                         .log = app->shared.log,
-                                         .metrics = app->shared.metrics,
-                                         .on_change = app_tasks_mode_changed,
-                                         .arg = app};
-    app->shared.node = redis_node_create(&options, error, size);
-    return app->shared.node != NULL;
-}
-
 static bool build_shared(struct app *app, char *error, size_t size)
 {
     const struct config *c = app->config;
@@ -258,8 +201,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
         c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms};
     app_set_access_log(app, c);
     s->http.auth = auth_create(c->http_token_file, c->http_allowed_hosts, error, size);
-    if (!s->http.auth || !redis_url_parse("redis.url", c->redis_url, &app->url, error, size)) return false;
-    if (app->url.kind != REDIS_EMBEDDED && !build_node(app, error, size)) return false;
+    if (!s->http.auth || !app_redis_open(app, error, size)) return false;
     size_t bytes = table_bytes(c);
     struct lru_options table = {
         .bytes_max = bytes,
@@ -268,7 +210,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
         .clock = &clock_coarse};
     s->lru = lru_create(&table);
     struct cache_store_options store = {.lru = s->lru,
-                                        .node = s->node,
+                                        .redis = s->cache_redis,
                                         .prefix = c->redis_prefix,
                                         .clock = s->clock,
                                         .value_max = (size_t)c->http_body_max + CACHE_VALUE_OVERHEAD_MAX,
@@ -278,8 +220,15 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->loops[s->loop_count++] = app->loop;
     snprintf(error, size, "out of memory or descriptors");
     return s->log && s->metrics && s->scrape_cell && app->admin_house.cell && s->cache && app->loop &&
-           redis_scripts_init() && app_state_open(&app->state, s, c, &app->url, app->loop, error, size) &&
+           redis_scripts_init() && app_state_open(&app->state, s, c, app->loop, error, size) &&
            build_locks(app) && app_tasks_open(app);
+}
+
+/* What the page shows and does goes over the hand-back's connection: nobody's request waits for it. */
+static void open_admin_records(struct app *app)
+{
+    app->admin_records = record_port_on(app, app->loop, app->state_replay_pool, app->admin_house.cell);
+    app->admin_house.records = &app->admin_records;
 }
 
 static bool build_control(struct app *app)
@@ -296,21 +245,18 @@ static bool build_control(struct app *app)
                                    .cell = cell};
     app->admin = server_create(&admin);
     if (!app->admin) return false;
-    if (!s->node) return app_tasks_open_control(app);
-    struct redis_probe_options probe = {app->loop, s->node, s->log, s->metrics, cell};
-    struct redis_tracking_options tracking = {app->loop,    s->node,   cache_store_tracking_prefix(s->cache),
-                                              s->log,       cell,      on_near_live,
-                                              on_near_lost, on_change, app,
-                                              on_near_sure};
-    app->probe = redis_probe_create(&probe);
-    app->tracking = app->config->local_near ? redis_tracking_create(&tracking) : NULL;
-    app->replay_pool = open_pool(app, app->loop, (unsigned)app->config->redis_pool_max_connections, cell);
-    s->pools[CONTROL] = app->replay_pool;
-    if (!app->replay_pool) return false;
+    if (!s->cache_redis) {
+        open_admin_records(app);
+        return app_tasks_open_control(app);
+    }
+    unsigned all = (unsigned)app->config->redis_pool_max_connections; /* one connection to each node */
+    if (!app_redis_pools(app, CONTROL, all, cell)) return false;
+    app->replay_pool = s->pools[CONTROL];
+    app->state_replay_pool = s->state_pools[CONTROL];
+    open_admin_records(app);
     app->replay_port =
         (struct cache_port){.store = s->cache, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
-    return app->probe && app_build_handback(app, cell) && (app->tracking || !app->config->local_near) &&
-           app_tasks_open_control(app);
+    return app_redis_watch(app, cell) && app_build_handback(app, cell) && app_tasks_open_control(app);
 }
 
 bool app_build(struct app *app, char *error, size_t size)

@@ -49,8 +49,8 @@ bool app_build_handback(struct app *app, struct metrics_cell *cell)
     struct house_shared *s = &app->shared;
     const struct config *c = app->config;
     struct cache_replay_options cache = {&app->replay_port, c->spool_replay_per_s, s->log};
-    app->record_replay_port =
-        (struct record_port){.store = s->records, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
+    app->record_replay_port = (struct record_port){
+        .store = s->records, .loop = app->loop, .pool = app->state_replay_pool, .cell = cell};
     struct record_replay_options records = {.port = &app->record_replay_port,
                                             .per_s = c->spool_replay_per_s,
                                             .age_max_ms = c->spool_age_max * 1000,
@@ -58,7 +58,7 @@ bool app_build_handback(struct app *app, struct metrics_cell *cell)
                                             .lock_arg = app,
                                             .log = s->log};
     app->replay = cache_replay_create(&cache);
-    app->replay_locks = lock_port_open(s->locks, app->loop, app->replay_pool, cell);
+    app->replay_locks = lock_port_open(s->locks, app->loop, app->state_replay_pool, cell);
     app->record_replay = record_replay_create(&records);
     return app->replay && app->replay_locks && app->record_replay;
 }

@@ -10,8 +10,8 @@
 #include "app_tasks.h"
 #include "app_watchdog.h"
 #include "config/config.h"
-#include "engine/redis/probe.h"
-#include "engine/redis/tracking.h"
+#include "engine/redis/tls.h"
+#include "engine/redis/watch.h"
 #include "http/house.h"
 #include "state/cache_replay.h"
 #include "state/queue_replay.h"
@@ -21,9 +21,11 @@ struct worker {
     struct app *app;
     pthread_t thread;
     bool running;
+    unsigned index; /* of its loop among all */
     struct loop *loop;
     struct server *server;
     struct redis_pool *pool;
+    struct redis_pool *state_pool; /* the same one, unless state has a Redis of its own */
     struct cache_port port;
     struct record_port records;
     struct lock_port *locks;
@@ -34,7 +36,8 @@ struct app {
     struct config *config;
     const char *config_path;
     struct house_shared shared;
-    struct redis_url url;
+    struct redis_url url, state_url;
+    struct redis_tls *tls; /* NULL: neither URL asks for it */
     struct app_state state;
     struct loop *loop;
     struct worker workers[LOOPS_MAX - 1];
@@ -44,12 +47,12 @@ struct app {
     struct inherited inherited; /* taken first of all, so that no descriptor is mistaken for one */
     struct listener *api_listener, *unix_listener, *admin_listener;
     struct watchdog watchdog;
-    struct redis_probe *probe;
-    struct redis_tracking *tracking;
-    struct redis_pool *replay_pool;
+    struct redis_watch *watch, *state_watch;
+    struct redis_pool *replay_pool, *state_replay_pool; /* one, unless state has a Redis of its own */
     struct cache_port replay_port;
     struct cache_replay *replay;
-    struct queue_port *queue; /* the driver's, likewise */
+    struct record_port admin_records; /* what the admin listener shows */
+    struct queue_port *queue;         /* the driver's, likewise; and the admin listener's */
     struct queue_replay *queue_replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
     struct lock_port *replay_locks;        /* likewise */
@@ -70,12 +73,26 @@ void app_set_access_log(struct app *app, const struct config *c);
 bool app_build(struct app *app, char *error, size_t size);
 bool app_start_workers(struct app *app);
 
+/* --- app_redis.c --- */
+
+/* Whether redis.url, redis.state_url and the certificates can be used; one line in `error` if not. */
+bool app_redis_check(const struct config *c, char *error, size_t size);
+bool app_redis_open(struct app *app, char *error, size_t size);
+/* The loop's pools; each node gets redis.pool_max_connections / share connections, at least one. */
+bool app_redis_pools(struct app *app, unsigned loop_index, unsigned share, struct metrics_cell *cell);
+void app_redis_close_pools(struct app *app, unsigned loop_index);
+bool app_redis_watch(struct app *app, struct metrics_cell *cell);
+void app_redis_reload(struct app *app);
+void app_redis_close(struct app *app);
+
 /* --- app_handback.c --- */
 
 bool app_build_handback(struct app *app, struct metrics_cell *cell);
 
 /* --- app_accept.c --- */
 
+/* What can be said of the addresses without binding any. */
+bool app_check_addresses(const struct config *c, char *error, size_t size);
 bool app_open_listeners(struct app *app, char *error, size_t size);
 /* For the log: the address of the configuration, or that it was not bound. */
 const char *app_listens_on(const struct app *app, enum inherited_kind kind, const char *address);

@@ -27,29 +27,43 @@ static bool spool_path(const struct config *c, char out[APP_STATE_PATH_MAX])
     return len > 0 && len < APP_STATE_PATH_MAX;
 }
 
-static void write_identity(const struct config *c, const struct house_shared *shared,
-                           const struct redis_url *url, char out[APP_STATE_IDENTITY_MAX])
+static const char PATH_FAULT[] = "spool.path: is empty or too long; give the name of a file";
+
+bool app_state_check(const struct config *c, char *error, size_t size)
 {
-    if (shared->node)
-        (void)snprintf(out, APP_STATE_IDENTITY_MAX, "redis %s db %d prefix %s", redis_node_name(shared->node),
-                       url->db, c->redis_prefix);
-    else
-        (void)snprintf(out, APP_STATE_IDENTITY_MAX, "embedded");
+    char path[APP_STATE_PATH_MAX];
+    struct db_options options = {.path = path};
+    if (spool_path(c, path)) return db_check_place(&options, error, size);
+    (void)snprintf(error, size, "%s", PATH_FAULT);
+    return false;
 }
 
-static bool open_spool(struct app_state *s, const struct config *c, const struct redis_url *url, char *error,
-                       size_t size)
+/* The journal holds what both have still to learn. */
+static void write_identity(const struct config *c, const struct house_shared *shared,
+                           char out[APP_STATE_IDENTITY_MAX])
+{
+    const struct redis_topology *cache = shared->cache_redis, *state = shared->state_redis;
+    if (!state)
+        (void)snprintf(out, APP_STATE_IDENTITY_MAX, "embedded");
+    else
+        (void)snprintf(out, APP_STATE_IDENTITY_MAX, "redis %s db %d%s%s prefix %s",
+                       redis_topology_name(state), redis_topology_options(state)->url->db,
+                       cache == state ? "" : " cache ", cache == state ? "" : redis_topology_name(cache),
+                       c->redis_prefix);
+}
+
+static bool open_spool(struct app_state *s, const struct config *c, char *error, size_t size)
 {
     struct house_shared *shared = s->shared;
     if (!spool_path(c, s->path)) {
-        (void)snprintf(error, size, "spool.path is empty or too long");
+        (void)snprintf(error, size, "%s", PATH_FAULT);
         return false;
     }
-    write_identity(c, shared, url, s->identity);
+    write_identity(c, shared, s->identity);
     struct spool_options options = {
         .db = {.path = s->path, .identity = s->identity, .bytes_max = c->spool_bytes_max},
         .queue_max = SPOOL_QUEUE_MAX,
-        .sweep_every_ms = shared->node ? 0 : SWEEP_MS, /* records are embedded mode's */
+        .sweep_every_ms = shared->state_redis ? 0 : SWEEP_MS, /* records are embedded mode's */
         .clock = shared->clock,
         .log = shared->log,
         .metrics = shared->metrics,
@@ -163,7 +177,7 @@ static bool open_records(struct app_state *s, const struct config *c)
     s->session = (struct session_options){.ttl_s = c->session_ttl};
     s->health = (struct health_options){c->health_failure_threshold, c->health_open_base_ms,
                                         c->health_open_max_ms, c->health_probes, c->health_probe_ttl_ms};
-    struct record_store_options options = {.node = shared->node,
+    struct record_store_options options = {.redis = shared->state_redis,
                                            .spool = shared->spool,
                                            .lru = shared->lru,
                                            .unsettled = shared->unsettled,
@@ -179,13 +193,13 @@ static bool open_records(struct app_state *s, const struct config *c)
 }
 
 bool app_state_open(struct app_state *s, struct house_shared *shared, const struct config *c,
-                    const struct redis_url *url, struct loop *control, char *error, size_t size)
+                    struct loop *control, char *error, size_t size)
 {
     s->shared = shared;
     s->loop = control;
     s->look = (struct spool_op){.reads = true, .run = run_look, .done = on_looked, .arg = s, .loop = control};
-    if (!open_spool(s, c, url, error, size)) return false;
-    if (shared->node) cache_store_set_spool(shared->cache, shared->spool);
+    if (!open_spool(s, c, error, size)) return false;
+    if (shared->cache_redis) cache_store_set_spool(shared->cache, shared->spool);
     (void)snprintf(error, size, "out of memory");
     if (!(shared->unsettled = unsettled_create())) return false;
     if (!load_journal(shared, control, error, size)) return false;

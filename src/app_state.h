@@ -7,7 +7,6 @@
 #include "config/config.h"
 #include "domain/health.h"
 #include "domain/session.h"
-#include "engine/redis/url.h"
 #include "http/house.h"
 
 #include <stdatomic.h>
@@ -28,10 +27,14 @@ struct app_state {
     unsigned aside_count;
 };
 
+/* Whether there is a place for the spool that this user may write. Neither makes nor locks the file: the
+ * daemon may be running. False with one line in `error`. */
+bool app_state_check(const struct config *c, char *error, size_t size);
+
 /* Opens the file, reads which keys are unsettled, and puts spool, unsettled and records into `shared`, whose
  * log, metrics, table, node and clock are there. False with one line in `error`. */
 bool app_state_open(struct app_state *s, struct house_shared *shared, const struct config *c,
-                    const struct redis_url *url, struct loop *control, char *error, size_t size);
+                    struct loop *control, char *error, size_t size);
 /* What the spool still has is committed and told to the loops, which must exist and no longer run. */
 void app_state_close_spool(struct app_state *s);
 /* After the loops are gone. Also of what was never opened. */

@@ -75,7 +75,7 @@ static void close_worker(struct worker *w)
 {
     if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
     app_tasks_stop_worker(w);
-    redis_pool_destroy(&w->pool);
+    if (w->index) app_redis_close_pools(w->app, w->index); /* 0: it was never built */
     app_tasks_close_worker(w);
     if (w->records.store) record_port_close(&w->records);
     cache_port_close(&w->port);
@@ -92,8 +92,9 @@ static void finish(struct app *app)
         close_worker(&app->workers[i]);
     app_tasks_stop_control(app);
     if (app->record_replay) record_replay_stop(app->record_replay);
-    redis_pool_destroy(&app->replay_pool);
+    app_redis_close_pools(app, 0); /* the control loop's */
     app_tasks_close_control(app);
+    if (app->admin_records.store) record_port_close(&app->admin_records);
     lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)
@@ -111,8 +112,8 @@ void app_destroy(struct app *app)
     finish(app);
     cache_replay_destroy(&app->replay);
     record_replay_destroy(&app->record_replay);
-    redis_tracking_destroy(&app->tracking);
-    redis_probe_destroy(&app->probe);
+    redis_watch_destroy(&app->watch);
+    redis_watch_destroy(&app->state_watch);
     if (app->admin) server_destroy(&app->admin);
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)
         loop_signal_destroy(&app->signals[i]);
@@ -124,8 +125,7 @@ void app_destroy(struct app *app)
     app_state_close(&app->state);
     cache_store_destroy(&s->cache);
     lru_destroy(&s->lru);
-    redis_node_destroy(&s->node);
-    redis_url_deinit(&app->url);
+    app_redis_close(app);
     auth_destroy(&s->http.auth);
     metrics_destroy(&s->metrics);
     log_destroy(&s->log);

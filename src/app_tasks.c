@@ -22,7 +22,7 @@ bool app_tasks_open(struct app *app)
     s->tasks = (struct task_options){.ttl_ms = c->tasks_ttl * 1000,
                                      .lease_ms = c->tasks_lease * 1000,
                                      .max_attempts = (unsigned)c->tasks_max_attempts};
-    const struct queue_store_options store = {.node = s->node,
+    const struct queue_store_options store = {.redis = s->state_redis,
                                               .spool = s->spool,
                                               .clock = s->clock,
                                               .on_ready = on_ready,
@@ -38,8 +38,10 @@ bool app_tasks_open(struct app *app)
                                               .arg = &s->tasks,
                                               .log = s->log};
     if (!(s->queue = queue_store_create(&store))) return false;
-    const struct queue_waits_options waits = {.node = s->node,
-                                              .channel = s->node ? queue_store_channel(s->queue) : NULL,
+    const struct queue_waits_options waits = {.redis = s->state_redis,
+                                              .key = queue_store_key(s->queue),
+                                              .channel =
+                                                  s->state_redis ? queue_store_channel(s->queue) : NULL,
                                               .waiters_max = (unsigned)c->tasks_waiters_max,
                                               .log = s->log};
     return (s->waits = queue_waits_create(&waits)) != NULL;
@@ -49,7 +51,7 @@ bool app_tasks_open_worker(struct worker *w)
 {
     struct house_shared *s = &w->app->shared;
     w->house.loop = w->loop;
-    w->house.queue = queue_port_create(s->queue, w->loop, w->pool);
+    w->house.queue = queue_port_create(s->queue, w->loop, w->state_pool);
     w->house.waiters = w->house.queue ? queue_wait_port_open(s->waits, w->loop, w->house.queue) : NULL;
     return w->house.waiters != NULL;
 }
@@ -58,7 +60,7 @@ static bool open_replay(struct app *app)
 {
     const struct queue_replay_options options = {.store = app->shared.queue,
                                                  .loop = app->loop,
-                                                 .pool = app->replay_pool,
+                                                 .pool = app->state_replay_pool,
                                                  .per_s = app->config->spool_replay_per_s,
                                                  .age_max_ms = app->config->spool_age_max * 1000,
                                                  .log = app->shared.log,
@@ -71,18 +73,20 @@ bool app_tasks_open_control(struct app *app)
 {
     struct house_shared *s = &app->shared;
     struct metrics_cell *cell = app->admin_house.cell;
-    app->queue = queue_port_create(s->queue, app->loop, app->replay_pool);
+    app->queue = queue_port_create(s->queue, app->loop, app->state_replay_pool);
+    app->admin_house.loop = app->loop;
+    app->admin_house.queue = app->queue;
     if (!app->queue || !queue_waits_open(s->waits, app->loop, app->queue, cell)) return false;
     const struct queue_driver_options driver = {.loop = app->loop,
                                                 .queue = app->queue,
                                                 .waits = s->waits,
-                                                .node = s->node,
+                                                .redis = s->state_redis,
                                                 .clock = s->clock,
                                                 .log = s->log,
                                                 .metrics = s->metrics,
                                                 .cell = cell};
     if (!(s->queue_driver = queue_driver_create(&driver))) return false;
-    return !s->node || open_replay(app);
+    return !s->state_redis || open_replay(app);
 }
 
 static void drain_port(void *arg)
@@ -116,6 +120,7 @@ void app_tasks_stop_control(struct app *app)
 void app_tasks_close_control(struct app *app)
 {
     queue_port_destroy(&app->queue);
+    app->admin_house.queue = NULL;
 }
 
 void app_tasks_close(struct app *app)

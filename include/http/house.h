@@ -27,7 +27,8 @@ struct house_shared {
     struct http_shared http;
     struct cache_store *cache;
     struct lru *lru;
-    struct redis_node *node; /* NULL: embedded */
+    struct redis_topology *cache_redis; /* NULL: embedded */
+    struct redis_topology *state_redis; /* the same one, unless redis.state_url says otherwise */
     struct spool *spool;
     struct unsettled *unsettled;
     struct record_store *records;
@@ -50,22 +51,24 @@ struct house_shared {
     struct task_options tasks;
     struct loop *loops[LOOPS_MAX]; /* control first, then the workers */
     unsigned loop_count;
-    struct redis_pool *pools[LOOPS_MAX];
+    struct redis_pool *pools[LOOPS_MAX];       /* of the cache's Redis */
+    struct redis_pool *state_pools[LOOPS_MAX]; /* likewise; NULL where it is the same one */
     int64_t started_wall_ms;
     _Atomic bool ready;     /* the listeners are open */
     _Atomic bool near_live; /* invalidations arrive */
 
     pthread_mutex_t scrape_lock; /* one scrape at a time: the deltas below */
     struct metrics_cell *scrape_cell;
-    uint64_t exits_seen[LRU_EXIT_COUNT], too_large_seen, dropped_seen;
+    uint64_t exits_seen[LRU_EXIT_COUNT], too_large_seen, dropped_seen, turned_away_seen;
 };
 
 struct house {
     struct house_shared *shared;
-    struct cache_port *cache;    /* NULL on the admin listener's loop */
-    struct record_port *records; /* likewise */
-    struct lock_port *lock;      /* likewise */
-    struct queue_port *queue;    /* likewise */
+    struct record_port *records;
+    struct queue_port *queue;
+    /* NULL on the admin listener's loop, which has no route that needs them. */
+    struct cache_port *cache;
+    struct lock_port *lock;
     struct queue_wait_port *waiters;
     struct metrics_cell *cell;
     struct loop *loop;

@@ -24,8 +24,8 @@ struct cache_store;
 
 struct cache_store_options {
     struct lru *lru;
-    struct redis_node *node; /* NULL: embedded, the table is the authority */
-    const char *prefix;      /* redis.prefix; borrowed */
+    struct redis_topology *redis; /* NULL: embedded, the table is the authority */
+    const char *prefix;           /* redis.prefix; borrowed */
     const struct clock *clock;
     size_t value_max;    /* bytes; a larger one in Redis is foreign */
     int64_t deadline_ms; /* how long an acknowledged deletion must outlive slower writes of the same key */
@@ -39,7 +39,9 @@ void cache_store_set_spool(struct cache_store *store, struct spool *spool);
 
 bool cache_store_embedded(const struct cache_store *store);
 /* The circuit is open. Never in embedded mode. */
-bool cache_store_degraded(const struct cache_store *store);
+bool cache_store_degraded(const struct cache_store *store, struct slice key);
+/* No given-up connection to that node may still bring a write. Not embedded. */
+bool cache_store_quiet(const struct cache_store *store, struct slice key);
 /* Wall clock shared with other daemons (Redis's), for timestamps and ages. */
 int64_t cache_store_wall_ms(const struct cache_store *store);
 /* The same, for a write that begins now: never less than any before, though clocks step back. Writes of one

@@ -41,7 +41,7 @@ enum {
 struct lock_store;
 
 struct lock_store_options {
-    struct redis_node *node; /* NULL: embedded */
+    struct redis_topology *redis; /* NULL: embedded */
     struct spool *spool;
     struct unsettled *unsettled; /* NULL: embedded */
     const char *prefix;          /* borrowed */

@@ -135,9 +135,9 @@ struct queue_adopted {
 struct queue_store;
 
 struct queue_store_options {
-    struct redis_node *node;   /* NULL: embedded */
-    struct spool *spool;       /* NULL: without one, where there is a node */
-    const struct clock *clock; /* embedded mode's */
+    struct redis_topology *redis; /* NULL: embedded */
+    struct spool *spool;          /* NULL: without one, where there is a node */
+    const struct clock *clock;    /* embedded mode's */
     /* Tasks have become ready in the file: whoever waits in this daemon should look. On a port's loop. */
     void (*on_ready)(void *arg, int64_t count);
     void *ready_arg;
@@ -162,6 +162,8 @@ void queue_store_destroy(struct queue_store **store);
 const struct queue_store_options *queue_store_options(const struct queue_store *store);
 /* A daemon's channel on which it is told of ready tasks (QUEUE_WAIT): what stands before its name. */
 const char *queue_store_channel(const struct queue_store *store);
+/* One of the keys, which are all in one slot: its node is the queue's. */
+const char *queue_store_key(const struct queue_store *store);
 
 /* --- operations --- */
 

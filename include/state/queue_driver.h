@@ -12,8 +12,8 @@ struct queue_driver;
 struct queue_driver_options {
     struct loop *loop;
     struct queue_port *queue;
-    struct queue_waits *waits; /* told of what becomes ready here */
-    struct redis_node *node;   /* NULL: embedded */
+    struct queue_waits *waits;    /* told of what becomes ready here */
+    struct redis_topology *redis; /* NULL: embedded */
     const struct clock *clock;
     struct log *log;
     struct metrics *metrics;

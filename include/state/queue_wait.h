@@ -15,7 +15,7 @@
 #ifndef PHOENIX_STATE_QUEUE_WAIT_H
 #define PHOENIX_STATE_QUEUE_WAIT_H
 
-#include "engine/redis/node.h"
+#include "engine/redis/topology.h"
 #include "metrics/metrics.h"
 #include "state/queue.h"
 
@@ -26,9 +26,10 @@ enum { QUEUE_WAIT_PORTS_MAX = 64, QUEUE_WAIT_NAME_SIZE = 40 };
 struct queue_waits;
 
 struct queue_waits_options {
-    struct redis_node *node; /* NULL: embedded */
-    const char *channel;     /* what stands before a daemon's name in its channel; NULL: embedded */
-    unsigned waiters_max;    /* of a port */
+    struct redis_topology *redis; /* NULL: embedded */
+    const char *key;              /* of the queue: its node is asked; borrowed */
+    const char *channel;          /* what stands before a daemon's name in its channel; NULL: embedded */
+    unsigned waiters_max;         /* of a port */
     struct log *log;
 };
 

@@ -116,7 +116,7 @@ struct record_list_work;
 
 struct record_store_options {
     struct record_rules rules[JOURNAL_KIND_END]; /* by kind; name NULL: none */
-    struct redis_node *node;                     /* NULL: embedded */
+    struct redis_topology *redis;                /* NULL: embedded */
     struct spool *spool;
     struct lru *lru;
     struct unsettled *unsettled;

@@ -69,7 +69,7 @@ bool cache_read_table(struct cache_port *port, struct slice key, unsigned flags,
         return true;
     }
     if (there) lru_release(hit.entry);
-    if (!cache_store_degraded(store)) return false;
+    if (!cache_store_degraded(store, key)) return false;
     *out = from_table(store, key);
     return true;
 }
@@ -104,6 +104,7 @@ static void on_reply(struct redis_call *call)
     struct cache_read *read = call->arg;
     struct lru *lru = cache_store_lru(read->port->store);
 
+    if (!call->covered) read->token.epoch = 0; /* what it becomes is not heard of */
     bool ok = call->outcome == REDIS_CALL_OK, absent = call->replies[0].integer == -2;
     bool empty = call->replies[1].text.len == 0;
     /* Another try where the connection died, which says nothing about the next one, or the key came or went
@@ -149,6 +150,7 @@ void cache_read_start(struct cache_port *port, struct cache_read *read)
     read->redis_key = cache_store_redis_key(port->store, read->key, read->redis_key_bytes);
     snprintf(read->limit, sizeof read->limit, "%zu", cache_store_options(port->store)->value_max);
     cache_read_commands(read->commands, read->redis_key, slice_of(read->limit));
+    read->call.node = NULL;
     read->call.commands = read->commands;
     read->call.count = 2;
     read->call.done = on_reply;

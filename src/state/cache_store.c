@@ -52,18 +52,26 @@ _Atomic uint64_t *cache_store_journal_rows(struct cache_store *store)
 
 bool cache_store_embedded(const struct cache_store *store)
 {
-    return !store->options.node;
+    return !store->options.redis;
 }
 
-bool cache_store_degraded(const struct cache_store *store)
+bool cache_store_degraded(const struct cache_store *store, struct slice key)
 {
-    return store->options.node && !breaker_allows(redis_node_breaker(store->options.node));
+    char bytes[CACHE_REDIS_KEY_MAX];
+    return store->options.redis &&
+           !redis_topology_allows(store->options.redis, cache_store_redis_key(store, key, bytes));
+}
+
+bool cache_store_quiet(const struct cache_store *store, struct slice key)
+{
+    char bytes[CACHE_REDIS_KEY_MAX];
+    return redis_topology_quiet(store->options.redis, cache_store_redis_key(store, key, bytes));
 }
 
 int64_t cache_store_wall_ms(const struct cache_store *store)
 {
-    return store->options.node ? redis_node_wall_ms(store->options.node)
-                               : clock_wall_ms(store->options.clock);
+    return store->options.redis ? redis_topology_wall_ms(store->options.redis)
+                                : clock_wall_ms(store->options.clock);
 }
 
 int64_t cache_store_stamp_ms(struct cache_store *store)

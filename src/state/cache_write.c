@@ -206,11 +206,11 @@ static void settle(struct cache_write *w)
 {
     const struct cache_store_options *options = cache_store_options(w->port->store);
     int64_t now = loop_now_us(w->port->loop);
-    if (now >= w->deadline_us || cache_store_degraded(w->port->store)) {
+    if (now >= w->deadline_us || cache_store_degraded(w->port->store, w->key)) {
         finish(w, STATUS_OUTCOME_UNKNOWN, false, false);
         return;
     }
-    if (redis_node_quiet(options->node)) {
+    if (cache_store_quiet(w->port->store, w->key)) {
         snprintf(w->limit, sizeof w->limit, "%zu", options->value_max);
         cache_read_commands(w->commands, w->redis_key, slice_of(w->limit));
         w->call = (struct redis_call){
@@ -266,8 +266,7 @@ void cache_write_start(struct cache_port *port, struct cache_write *w)
     /* Behind what Redis still has to learn; a create can be judged here, the newest version being ours. A
      * value too large to wait here may pass an older write that can reach Redis by its hand-back only, for
      * that yields to the later timestamp. */
-    bool may_pass =
-        w->kind == CACHE_PUT && !fits(w) && redis_node_quiet(cache_store_options(port->store)->node);
+    bool may_pass = w->kind == CACHE_PUT && !fits(w) && cache_store_quiet(port->store, w->key);
     if (!may_pass && is_pending(port->store, w->key)) {
         if (w->kind != CACHE_CREATE || !fits(w)) {
             keep(w, STATUS_REDIS_UNAVAILABLE);

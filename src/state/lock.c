@@ -47,7 +47,7 @@ void lock_store_destroy(struct lock_store **ref)
 
 bool lock_store_embedded(const struct lock_store *store)
 {
-    return !store->options.node;
+    return !store->options.redis;
 }
 
 int64_t lock_keep_ms(const struct lock_store *store)
@@ -178,6 +178,11 @@ static bool is_gone(const struct lock_work *w)
     return w->op->gone && w->op->gone(w->op->arg);
 }
 
+static bool is_quiet(const struct lock_work *w)
+{
+    return redis_topology_quiet(w->port->store->options.redis, w->keys[LOCK_PART_LOCK]);
+}
+
 /* --- strays --- */
 
 static void stray_try(struct lock_work *w)
@@ -192,7 +197,7 @@ static void stray_try(struct lock_work *w)
         return;
     }
     /* Released before the attempt that is still on its way takes it, it would be held for nobody. */
-    if (w->unquiet && !redis_node_quiet(port->store->options.node)) {
+    if (w->unquiet && !is_quiet(w)) {
         again(w, now + SETTLE_MS * INT64_C(1000));
         return;
     }
@@ -253,8 +258,8 @@ static void finish(struct lock_work *w, enum status status, const char *detail)
 
 static bool degraded(const struct lock_work *w)
 {
-    struct redis_node *node = w->port->store->options.node;
-    return node && !breaker_allows(redis_node_breaker(node));
+    const struct redis_topology *redis = w->port->store->options.redis;
+    return redis && !redis_topology_allows(redis, w->keys[LOCK_PART_LOCK]);
 }
 
 static void not_acquired(struct lock_work *w)
@@ -275,7 +280,6 @@ static void give_up(struct lock_work *w)
 static void on_timer(void *arg)
 {
     struct lock_work *w = arg;
-    struct redis_node *node = w->port->store->options.node;
     int64_t now = loop_now_us(w->port->loop);
     if (w->stray) {
         stray_try(w);
@@ -285,7 +289,7 @@ static void on_timer(void *arg)
         give_up(w);
     } else if (w->verb == LOCK_ACQUIRE && is_gone(w)) {
         finish(w, STATUS_LOCK_NOT_ACQUIRED, "the caller is gone");
-    } else if (w->unquiet && !redis_node_quiet(node)) {
+    } else if (w->unquiet && !is_quiet(w)) {
         /* The first one, arriving after a later one's grant was released, would hold the lock for nobody. */
         again(w, now + SETTLE_MS * INT64_C(1000));
     } else {
@@ -310,9 +314,8 @@ static void take_grant(struct lock_work *w, int64_t now)
     /* Counted from when the command left: the other end may have run it at once. */
     op->valid_ms = a->left_ms - (now - w->sent_us + 999) / 1000;
     if (op->valid_ms < 0) op->valid_ms = 0;
-    struct redis_node *node = w->port->store->options.node;
-    op->expires_ms =
-        (node ? redis_node_wall_ms(node) : clock_wall_ms(w->port->store->options.clock)) + op->valid_ms;
+    const struct lock_store_options *o = &w->port->store->options;
+    op->expires_ms = (o->redis ? redis_topology_wall_ms(o->redis) : clock_wall_ms(o->clock)) + op->valid_ms;
     op->fence = a->fence;
     memcpy(op->new_token, a->token, sizeof op->new_token);
 }

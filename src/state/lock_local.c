@@ -51,7 +51,7 @@ static enum db_result append(struct db *db, void *arg)
                              .op = LOCK_JOURNAL_RELEASE,
                              .id = w->name,
                              .change_id = slice_of(w->change_id),
-                             .stamp_ms = redis_node_wall_ms(w->port->store->options.node),
+                             .stamp_ms = redis_topology_wall_ms(w->port->store->options.redis),
                              .body = w->token,
                              .trace = trace_keep(&w->trace, trace)};
     return db_journal_append(db, &entry, &seq);
@@ -75,7 +75,7 @@ void lock_local_journal(struct lock_work *w)
         lock_on_journaled(w, false);
         return;
     }
-    uuid_v7(redis_node_wall_ms(o->node), w->change_id);
+    uuid_v7(redis_topology_wall_ms(o->redis), w->change_id);
     w->spool_op = (struct spool_op){.run = append, .done = on_appended, .arg = w, .loop = w->port->loop};
     if (!spool_submit(o->spool, &w->spool_op)) end_journal(w, false);
 }

@@ -57,12 +57,12 @@ struct queue_store *queue_store_create(const struct queue_store_options *options
     atomic_init(&store->held, 1);
     store->names = malloc((size_t)QUEUE_KEYS * NAME_MAX_BYTES);
     store->channel = malloc(NAME_MAX_BYTES);
-    if (options->node && options->spool) {
+    if (options->redis && options->spool) {
         store->sent = queue_sent_create();
         if (spool_was_killed(options->spool))
-            store->unsure_until_ms = clock_mono_ms(redis_node_options(options->node)->clock) + UNSURE_MS;
+            store->unsure_until_ms = clock_mono_ms(redis_topology_options(options->redis)->clock) + UNSURE_MS;
     }
-    if (!store->names || !store->channel || (options->node && options->spool && !store->sent)) {
+    if (!store->names || !store->channel || (options->redis && options->spool && !store->sent)) {
         queue_store_destroy(&store);
         return NULL;
     }
@@ -82,9 +82,24 @@ struct queue_store *queue_store_create(const struct queue_store_options *options
 bool queue_is_unsure(const struct queue_store *store)
 {
     if (!store->unsure_until_ms) return false;
-    const struct clock *clock = redis_node_options(store->options.node)->clock;
+    const struct clock *clock = redis_topology_options(store->options.redis)->clock;
     return !atomic_load_explicit(&store->reached, memory_order_relaxed) ||
            clock_mono_ms(clock) < store->unsure_until_ms;
+}
+
+const char *queue_store_key(const struct queue_store *store)
+{
+    return store->keys[0].ptr;
+}
+
+bool queue_is_away(const struct queue_store *store)
+{
+    return !redis_topology_allows(store->options.redis, slice_of(queue_store_key(store)));
+}
+
+bool queue_is_quiet(const struct queue_store *store)
+{
+    return redis_topology_quiet(store->options.redis, slice_of(queue_store_key(store)));
 }
 
 void queue_store_destroy(struct queue_store **store)
@@ -202,11 +217,10 @@ static void give_up(struct queue_work *w)
 static void settle(void *arg)
 {
     struct queue_work *w = arg;
-    struct redis_node *node = w->port->store->options.node;
     int64_t now = loop_now_us(w->port->loop);
-    if (now >= w->op->deadline_us || !breaker_allows(redis_node_breaker(node)))
+    if (now >= w->op->deadline_us || queue_is_away(w->port->store))
         give_up(w);
-    else if (redis_node_quiet(node))
+    else if (queue_is_quiet(w->port->store))
         send_now(w);
     else
         loop_timer_start(w->port->loop, &w->timer, now + SETTLE_POLL_MS * INT64_C(1000), settle, w);

@@ -283,8 +283,8 @@ static void put_item(struct queue_work *w, int64_t length, struct slice shown, c
     if (length > (int64_t)options->item_max)
         snprintf(reason, sizeof reason, "larger than http.body_max: %lld bytes", (long long)length);
     else
-        good = options->read_item(options->arg, shown, redis_node_wall_ms(options->node), &w->scratch, &task,
-                                  reason);
+        good = options->read_item(options->arg, shown, redis_topology_wall_ms(options->redis), &w->scratch,
+                                  &task, reason);
     queue_put_int(&w->packed, (uint64_t)length, 6);
     buf_append(&w->packed, sha, SHA1_HEX_SIZE - 1);
     buf_append_char(&w->packed, good ? 't' : 'b');

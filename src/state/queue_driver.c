@@ -74,10 +74,11 @@ static int64_t pause_ms(const struct queue_driver *d, int64_t next_ms)
 {
     int64_t most = TICK_MS - (int64_t)random_below(TICK_JITTER_MS);
     if (next_ms == 0) return most;
-    int64_t now = d->options.node ? redis_node_wall_ms(d->options.node) : clock_wall_ms(d->options.clock);
+    int64_t now =
+        d->options.redis ? redis_topology_wall_ms(d->options.redis) : clock_wall_ms(d->options.clock);
     int64_t ms = next_ms - now + 1;
     if (ms < 0) ms = 0;
-    if (d->options.node) ms += (int64_t)random_below(DUE_JITTER_MS);
+    if (d->options.redis) ms += (int64_t)random_below(DUE_JITTER_MS);
     return ms < most ? ms : most;
 }
 

@@ -9,22 +9,22 @@
 
 static bool hands_back(const struct queue_local_work *w)
 {
-    return w->store->options.node != NULL;
+    return w->store->options.redis != NULL;
 }
 
 void queue_local_rules(const struct queue_store *store, int64_t given_us, unsigned jitter,
                        struct db_queue_rules *out)
 {
     const struct queue_store_options *o = &store->options;
-    *out = (struct db_queue_rules){.now_us = given_us  ? given_us
-                                             : o->node ? redis_node_wall_ms(o->node) * 1000
-                                                       : clock_wall_ms(o->clock) * 1000,
+    *out = (struct db_queue_rules){.now_us = given_us   ? given_us
+                                             : o->redis ? redis_topology_wall_ms(o->redis) * 1000
+                                                        : clock_wall_ms(o->clock) * 1000,
                                    .retry_base_ms = o->retry_base_ms,
                                    .retry_max_ms = o->retry_max_ms,
                                    .dedupe_ms = o->dedupe_ms,
                                    .aging_us = o->aging_us,
                                    .jitter = jitter,
-                                   .hands_back = o->node != NULL};
+                                   .hands_back = o->redis != NULL};
 }
 
 void queue_local_seen(struct queue_store *store, const struct db *db)

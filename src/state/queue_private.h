@@ -75,6 +75,9 @@ bool queue_sent_has(const struct queue_sent *sent, struct slice id);
 /* The process before was killed, perhaps over an enqueue that Redis may have, and its caller may repeat it
  * now. */
 bool queue_is_unsure(const struct queue_store *store);
+/* The node that serves the queue: its circuit is open; it is quiet. */
+bool queue_is_away(const struct queue_store *store);
+bool queue_is_quiet(const struct queue_store *store);
 
 /* --- queue_ask.c --- */
 

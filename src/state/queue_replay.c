@@ -54,8 +54,7 @@ const struct queue_replay_stats *queue_replay_stats(const struct queue_replay *r
 
 static bool may_start(const struct queue_replay *r)
 {
-    struct redis_node *node = r->store->options.node;
-    return breaker_allows(redis_node_breaker(node)) && redis_node_quiet(node);
+    return !queue_is_away(r->store) && queue_is_quiet(r->store);
 }
 
 bool queue_replay_idle(const struct queue_replay *r)

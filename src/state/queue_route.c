@@ -35,11 +35,6 @@ static const struct queue_store_options *options_of(const struct queue_port *por
     return &port->store->options;
 }
 
-static bool is_away(const struct queue_port *port)
-{
-    return !breaker_allows(redis_node_breaker(options_of(port)->node));
-}
-
 static bool has_items(const struct queue_op *op)
 {
     return op->verb == QUEUE_ENQUEUE || op->verb == QUEUE_ACK;
@@ -268,12 +263,12 @@ static bool is_of_redis(enum queue_verb verb)
 
 void queue_start(struct queue_port *port, struct queue_op *op)
 {
-    assert(options_of(port)->node || port->local);
-    if (!port->local || (options_of(port)->node && is_of_redis(op->verb))) {
+    assert(options_of(port)->redis || port->local);
+    if (!port->local || (options_of(port)->redis && is_of_redis(op->verb))) {
         queue_redis_start(port, op);
         return;
     }
-    if (!options_of(port)->node) {
+    if (!options_of(port)->redis) {
         queue_local_start(port->local, op, QUEUE_LOCAL_USUAL);
         return;
     }
@@ -290,7 +285,7 @@ void queue_start(struct queue_port *port, struct queue_op *op)
         return;
     }
     r->inner.arg = r;
-    if (is_away(port))
+    if (queue_is_away(port->store))
         ask_file(r, QUEUE_LOCAL_USUAL);
     else if (file_may_know(port, op))
         ask_file(r, QUEUE_LOCAL_LOOK);

@@ -26,7 +26,7 @@ bool queue_hint_add(struct queue_hint *into, const struct queue_hint *more)
 
 static bool redis_is_there(const struct queue_waits *w)
 {
-    return w->options.node && breaker_allows(redis_node_breaker(w->options.node));
+    return w->options.redis && redis_topology_allows(w->options.redis, slice_of(w->options.key));
 }
 
 static void pass(struct queue_waits *w);
@@ -202,7 +202,7 @@ static void want_beat(struct queue_waits *w)
 
 void queue_wake_joined(struct queue_waits *w)
 {
-    if (w->options.node && !atomic_load(&w->standing)) want_beat(w);
+    if (w->options.redis && !atomic_load(&w->standing)) want_beat(w);
 }
 
 void queue_waits_mode_changed(struct queue_waits *w)
@@ -258,7 +258,7 @@ struct queue_waits *queue_waits_create(const struct queue_waits_options *options
     pthread_mutex_init(&w->lock, NULL);
     atomic_store(&w->epoch, 1);
     uuid_v7(clock_wall_ms(&clock_system), w->daemon);
-    if (!options->node) return w;
+    if (!options->redis) return w;
     size_t size = strlen(options->channel) + sizeof w->daemon;
     if (!(w->channel = malloc(size))) {
         free(w);
@@ -285,9 +285,10 @@ bool queue_waits_open(struct queue_waits *w, struct loop *control, struct queue_
     w->control = control;
     w->queue = queue;
     beat(w);
-    if (!w->options.node) return true;
+    if (!w->options.redis) return true;
     const struct redis_subscriber_options options = {.loop = control,
-                                                     .node = w->options.node,
+                                                     .topology = w->options.redis,
+                                                     .key = w->options.key,
                                                      .channel = w->channel,
                                                      .log = w->options.log,
                                                      .cell = cell,

@@ -43,18 +43,26 @@ const struct record_store_options *record_store_options(const struct record_stor
 
 bool record_store_embedded(const struct record_store *store)
 {
-    return !store->options.node;
+    return !store->options.redis;
 }
 
-bool record_degraded(const struct record_store *store)
+bool record_degraded(const struct record_store *store, unsigned kind, struct slice id)
 {
-    return store->options.node && !breaker_allows(redis_node_breaker(store->options.node));
+    char bytes[RECORD_KEY_MAX];
+    return store->options.redis &&
+           !redis_topology_allows(store->options.redis, record_key(store, kind, id, bytes));
+}
+
+bool record_quiet(const struct record_store *store, unsigned kind, struct slice id)
+{
+    char bytes[RECORD_KEY_MAX];
+    return redis_topology_quiet(store->options.redis, record_key(store, kind, id, bytes));
 }
 
 int64_t record_wall_ms(const struct record_store *store)
 {
-    return store->options.node ? redis_node_wall_ms(store->options.node)
-                               : clock_wall_ms(store->options.clock);
+    return store->options.redis ? redis_topology_wall_ms(store->options.redis)
+                                : clock_wall_ms(store->options.clock);
 }
 
 int64_t record_store_stamp_ms(struct record_store *store)

@@ -200,7 +200,7 @@ static void post(struct record_work *w, bool reads, enum db_result (*run)(struct
         record_fail(w, STATUS_OVERLOADED, "out of memory");
         return;
     }
-    if (!reads && options->node) {
+    if (!reads && options->redis) {
         if (!unsettled_enter(options->unsettled, w->kind, w->change.id)) {
             record_fail(w, STATUS_OVERLOADED, "out of memory");
             return;

@@ -57,7 +57,9 @@ struct record_work {
 };
 
 const struct record_rules *record_rules_of(const struct record_work *w);
-bool record_degraded(const struct record_store *store);
+/* The node that serves the record: its circuit is open; it is quiet. */
+bool record_degraded(const struct record_store *store, unsigned kind, struct slice id);
+bool record_quiet(const struct record_store *store, unsigned kind, struct slice id);
 int64_t record_wall_ms(const struct record_store *store);
 int64_t record_next_order(struct record_store *store);
 /* Where a record's copy stands in the table: no id of the cache begins so. */

@@ -371,9 +371,9 @@ static int64_t settle_until_us(const struct record_work *w)
 
 static void settle(struct record_work *w)
 {
-    if (loop_now_us(w->port->loop) >= settle_until_us(w) || record_degraded(w->store))
+    if (loop_now_us(w->port->loop) >= settle_until_us(w) || record_degraded(w->store, w->kind, w->change.id))
         not_settled(w);
-    else if (redis_node_quiet(record_store_options(w->store)->node))
+    else if (record_quiet(w->store, w->kind, w->change.id))
         submit_read(w, on_looked, settle_soon);
     else
         settle_soon(w);

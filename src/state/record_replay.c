@@ -1,12 +1,16 @@
 /* record_replay: a tick every TICK_MS spends a budget of starts; slots are independent, so a key that waits
- * (refused, in doubt) holds up no other. */
+ * (refused, in doubt) holds up no other. One whose node cannot take it is looked at again after AWAY_MS, at
+ * most LOOKS_MAX of them in a tick. */
 #include "record_replay_private.h"
+
+#include "lock_private.h"
+#include "record_private.h"
 
 #include "util/hash.h"
 
 #include <stdlib.h>
 
-enum { TICK_MS = 20, IDLE_TICK_MS = 100 };
+enum { TICK_MS = 20, IDLE_TICK_MS = 100, LOOKS_MAX = 256, AWAY_MS = 500 };
 
 const char *const handback_names[HANDBACK_COUNT] = {"written",  "done",    "dropped", "expired",
                                                     "given_up", "foreign", "refused"};
@@ -15,7 +19,7 @@ static void pump(struct record_replay *r);
 
 static bool may_start(const struct record_replay *r)
 {
-    return breaker_allows(redis_node_breaker(r->store->node)) && redis_node_quiet(r->store->node);
+    return redis_topology_some_ready(r->store->redis);
 }
 
 bool record_replay_idle(const struct record_replay *r)
@@ -107,9 +111,34 @@ void handback_count(struct handback_slot *s)
 
 /* --- pace --- */
 
+/* A given-up connection may still bring an older write of the key: until it is killed nothing is handed back
+ * over it. */
+static bool may_go(const struct record_replay *r, const struct handback_slot *s)
+{
+    char bytes[(int)LOCK_KEY_MAX + (int)RECORD_KEY_MAX]; /* either fits */
+    struct slice key;
+    if (s->kind == JOURNAL_LOCK)
+        key = lock_key(r->store->prefix, LOCK_PART_LOCK, s->id, bytes);
+    else if (s->kind < JOURNAL_KIND_END && r->store->rules[s->kind].name)
+        key = record_key(r->options.port->store, s->kind, s->id, bytes);
+    else
+        return true; /* will be set aside */
+    return redis_topology_allows(r->store->redis, key) && redis_topology_quiet(r->store->redis, key);
+}
+
+static bool take_one(struct record_replay *r, struct handback_slot *s, int64_t now)
+{
+    while (r->looks < LOOKS_MAX && unsettled_take(r->store->unsettled, now, &s->kind, s->id_bytes, &s->id)) {
+        if (may_go(r, s)) return true;
+        r->looks++;
+        unsettled_return(r->store->unsettled, s->kind, s->id, now + AWAY_MS * INT64_C(1000));
+    }
+    return false;
+}
+
 static bool start_one(struct record_replay *r, struct handback_slot *s, int64_t now)
 {
-    if (!unsettled_take(r->store->unsettled, now, &s->kind, s->id_bytes, &s->id)) return false;
+    if (!take_one(r, s, now)) return false;
     s->replay = r;
     s->busy = true;
     s->done_seq = 0;
@@ -159,6 +188,7 @@ static void on_tick(void *arg)
     struct loop *loop = r->options.port->loop;
     int64_t now = loop_now_us(loop);
     uint64_t entries = unsettled_entries(r->store->unsettled);
+    r->looks = 0;
     if (entries && !r->active && may_start(r)) begin_backlog(r, entries, now);
     if (!entries && r->active && r->busy == 0) end_backlog(r);
     if (r->active) {

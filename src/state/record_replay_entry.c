@@ -36,7 +36,7 @@ static struct loop *loop_of(const struct handback_slot *s)
 
 static int64_t redis_now_ms(const struct handback_slot *s)
 {
-    return redis_node_wall_ms(s->replay->store->node);
+    return redis_topology_wall_ms(s->replay->store->redis);
 }
 
 static bool submit_op(struct handback_slot *s, bool reads, enum db_result (*run)(struct db *, void *),

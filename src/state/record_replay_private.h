@@ -58,6 +58,7 @@ struct record_replay {
     struct handback_slot slots[HANDBACK_SLOTS];
     unsigned busy;
     int64_t spent_until_us;
+    unsigned looks; /* at keys that cannot go, in this tick */
     bool active;
     uint64_t outcomes[HANDBACK_COUNT], conflicts; /* of the backlog at hand */
     uint8_t refusals[HANDBACK_BACKOFFS];

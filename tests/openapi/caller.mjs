@@ -53,6 +53,7 @@ export const plain = {
     requeueTask: { id: 'task-17' },
     readTask: { id: 'task-17' },
     cancelTask: { id: 'task-17' },
+    page: {},
     livez: {},
     readyz: {},
     metrics: {},
@@ -78,7 +79,7 @@ export class Caller {
         const shown = `${operation.method} ${target.slice(0, 200)} ${JSON.stringify(request.headers ?? {}).slice(0, 200)} ${(body ?? '').slice(0, 200)}`;
         let answer;
         try {
-            answer = await this.daemon.send(operation.method, target, { headers, body, agent: request.agent, port: request.port });
+            answer = await this.daemon.send(operation.method, target, { headers, body, agent: request.agent, port: request.port ?? this.daemon.portOf(operation) });
         } catch (error) {
             this.contract.faults.push(`${operation.method} ${operation.path}: no answer: ${error.message} [${shown}]`);
             return { status: 0, headers: {}, body: '', json: {} };
@@ -96,8 +97,11 @@ export class Caller {
         return this.ask(id, request, expected);
     }
 
-    // Each operation with its plain request and these changes to it.
+    // Each operation with its plain request and these changes to it; null: not this one.
     async each(change, expected) {
-        for (const id of this.contract.operations.keys()) await this.ask(id, { ...plainOf(id), ...change(id, plainOf(id)) }, expected);
+        for (const id of this.contract.operations.keys()) {
+            const changes = change(id, plainOf(id));
+            if (changes) await this.ask(id, { ...plainOf(id), ...changes }, expected);
+        }
     }
 }

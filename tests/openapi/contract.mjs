@@ -37,6 +37,7 @@ export class Contract {
                     id: item[method].operationId,
                     method: method.toUpperCase(),
                     path,
+                    adminOnly: item.servers?.length === 1,
                     responses: item[method].responses,
                     at: ['paths', path, method],
                 });

@@ -150,6 +150,10 @@ export class Daemon {
         return daemon;
     }
 
+    portOf(operation) {
+        return operation.adminOnly ? this.adminPort : this.port;
+    }
+
     // Resolves with { status, headers, body }. `agent`: keeps the connection.
     send(method, target, { headers = {}, body, agent = false, port = this.port } = {}) {
         return new Promise((resolve, reject) => {
@@ -184,9 +188,10 @@ export class Daemon {
         });
     }
 
+    // The first series of this name.
     async metric(name) {
         const { body } = await this.send('GET', '/metrics', { port: this.adminPort });
-        return Number(body.split('\n').find((line) => line.startsWith(`${name} `))?.split(' ')[1] ?? 0);
+        return Number(body.split('\n').find((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))?.split(' ').at(-1) ?? 0);
     }
 
     redisUp(up = true) {

@@ -43,6 +43,10 @@ enum breaker_state breaker_state(const struct breaker *b);
 uint32_t breaker_generation(const struct breaker *b);
 void breaker_record(struct breaker *b, uint32_t generation, enum breaker_outcome outcome);
 
+/* Another server stands there now: what was in flight no longer counts, and an open circuit may be probed at
+ * once. */
+void breaker_renew(struct breaker *b);
+
 /* OPEN and due (or `now_anyway`): becomes HALF_OPEN and returns true; the caller then probes and ends it. */
 bool breaker_probe_begin(struct breaker *b, bool now_anyway);
 void breaker_probe_end(struct breaker *b, bool ok);

@@ -1,9 +1,10 @@
-/* subscriber: hears what is published on one channel of one Redis, on a connection of its own. What is
- * published while it is not live is lost. Control loop only. */
+/* subscriber: hears what is published on one channel of one Redis, on a connection of its own: to the node
+ * that serves a key (in a cluster any would do: what is published reaches all). What is published while it is
+ * not live is lost. Control loop only. */
 #ifndef PHOENIX_ENGINE_REDIS_SUBSCRIBER_H
 #define PHOENIX_ENGINE_REDIS_SUBSCRIBER_H
 
-#include "engine/redis/node.h"
+#include "engine/redis/topology.h"
 #include "loop/loop.h"
 #include "util/slice.h"
 
@@ -11,7 +12,8 @@ struct redis_subscriber;
 
 struct redis_subscriber_options {
     struct loop *loop;
-    struct redis_node *node;
+    struct redis_topology *topology;
+    const char *key;     /* borrowed */
     const char *channel; /* borrowed */
     struct log *log;
     struct metrics_cell *cell;

@@ -1,5 +1,4 @@
-/* tls: what connections to one Redis need to speak TLS: certificates, and whom to believe. Immutable once
- * made, so any thread may use it; a connection keeps its own reference of what it needs. */
+/* tls: what connections to Redis need to speak TLS: certificates, and whom to believe. Any thread. */
 #ifndef PHOENIX_ENGINE_REDIS_TLS_H
 #define PHOENIX_ENGINE_REDIS_TLS_H
 
@@ -18,5 +17,9 @@ bool redis_tls_available(void);
 /* NULL with one line in `error`: not available, a file that cannot be read or used. */
 struct redis_tls *redis_tls_create(const struct redis_tls_options *options, char *error, size_t error_size);
 void redis_tls_destroy(struct redis_tls **tls);
+
+/* Reads the files again, for connections made from now on. False with a line in `error`: the old ones stay.
+ */
+bool redis_tls_reload(struct redis_tls *tls, char *error, size_t error_size);
 
 #endif

@@ -25,6 +25,8 @@ struct redis_tracking_options {
 };
 
 struct redis_tracking *redis_tracking_create(const struct redis_tracking_options *options);
+/* The node may be somewhere else by now: what is told from the place before counts no longer. */
+void redis_tracking_look(struct redis_tracking *tracking);
 void redis_tracking_destroy(struct redis_tracking **tracking);
 
 #endif

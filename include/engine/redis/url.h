@@ -25,11 +25,11 @@ struct redis_url {
     bool tls;
 };
 
-/* redis://[user:password@]host[:port][/db][?tls=true]   rediss://… (TLS)   unix://[user:password@]/path[?db=n]
+/* redis://[user:password@]host[:port][/db][?tls=true]   rediss://… (TLS) unix://[user:password@]/path[?db=n]
  * redis-sentinel://[user:password@]host[:port],…/master[/db][?tls=true]   embedded:
  * redis-cluster://[user:password@]host[:port],…[?tls=true]
- * Ports: 6379, of sentinels 26379. User and password are percent-decoded. False with one line in `error`, which
- * never shows the password; *out is then empty. `option`: the option's name, for that line. */
+ * Ports: 6379, of sentinels 26379. User and password are percent-decoded. False with one line in `error`,
+ * which never shows the password; *out is then empty. `option`: the option's name, for that line. */
 bool redis_url_parse(const char *option, const char *text, struct redis_url *out, char *error,
                      size_t error_size);
 void redis_url_deinit(struct redis_url *u);

@@ -118,6 +118,14 @@ void breaker_record(struct breaker *b, uint32_t generation, enum breaker_outcome
     if (why) b->options.on_change(b->options.arg, BREAKER_CLOSED, BREAKER_OPEN, why);
 }
 
+void breaker_renew(struct breaker *b)
+{
+    pthread_mutex_lock(&b->lock);
+    set_state(b, breaker_state(b));
+    b->probe_due_ms = 0;
+    pthread_mutex_unlock(&b->lock);
+}
+
 bool breaker_probe_begin(struct breaker *b, bool now_anyway)
 {
     pthread_mutex_lock(&b->lock);

@@ -8,6 +8,8 @@
  * connections. */
 #include "conn_private.h"
 
+#include "denial.h"
+
 #include <assert.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -21,6 +23,7 @@ enum { KEEPALIVE_S = 15 };
 
 static void settle(struct conn *c);
 static void on_deadline(void *arg);
+static void begin_tls(struct conn *c);
 
 /* --- adapter --- */
 
@@ -45,30 +48,58 @@ static void ev_nothing(void *arg)
     (void)arg; /* reading is always on; writing is watched only while a flush was partial */
 }
 
+static void explain_end(struct conn *c)
+{
+    snprintf(c->why, sizeof c->why, "%s",
+             c->ctx && c->ctx->errstr && c->ctx->errstr[0] ? c->ctx->errstr : "closed");
+    char denied[sizeof c->group->denied]; /* of a SUBSCRIBE, which has no call */
+    if (redis_denial(slice_of(c->why), NULL, denied, sizeof denied)) conn_log_denial(c, denied);
+    if (c->tls) tls_session_explain(c->tls, c->state == CONN_READY, c->why, sizeof c->why);
+}
+
 /* hiredis calls this when it is about to free the context, whatever ended it; from 1.0 on before the last
  * callbacks where the connection broke, so that these cannot go by c->ctx. */
 static void ev_cleanup(void *arg)
 {
     struct conn *c = arg;
     loop_io_destroy(&c->io);
-    if (!c->why[0])
-        snprintf(c->why, sizeof c->why, "%s",
-                 c->ctx && c->ctx->errstr && c->ctx->errstr[0] ? c->ctx->errstr : "closed");
+    if (!c->why[0]) explain_end(c);
+    tls_session_end(&c->tls);
     c->ctx = NULL;
 }
 
 static void watch(struct conn *c)
 {
     bool connecting = !(c->ctx->c.flags & REDIS_CONNECTED);
-    int events = LOOP_READ | (connecting || conn_unsent(c->ctx) ? LOOP_WRITE : 0);
-    if (c->io) loop_io_set(c->io, events);
+    bool unsent = conn_unsent(c->ctx) && !c->write_awaits_read;
+    if (c->io) loop_io_set(c->io, LOOP_READ | (connecting || unsent ? LOOP_WRITE : 0));
+}
+
+/* TLS takes all that waits and goes on with that until it is through, whatever has come behind it meanwhile.
+ */
+static void offer(struct conn *c)
+{
+    if (c->tls && c->appended - conn_unsent(c->ctx) >= c->offered) c->offered = c->appended;
 }
 
 static void write_out(struct conn *c)
 {
     c->writing = true;
+    offer(c);
+    if (c->tls) tls_session_prepare(c->tls);
     redisAsyncHandleWrite(c->ctx);
     c->writing = false;
+    c->backlog = c->ctx && conn_unsent(c->ctx);
+    c->write_awaits_read = c->backlog && c->tls && tls_session_awaits_read(c->tls);
+}
+
+static void read_in(struct conn *c)
+{
+    do {
+        if (c->backlog) offer(c); /* what could not be written goes first */
+        if (c->tls) tls_session_prepare(c->tls);
+        redisAsyncHandleRead(c->ctx);
+    } while (c->ctx && !c->doomed && c->tls && tls_session_pending(c->tls));
 }
 
 static bool flush_dirty(void *arg)
@@ -81,7 +112,8 @@ static bool flush_dirty(void *arg)
         c->is_dirty = false;
         if (!c->ctx) continue;
         c->depth++;
-        if (c->ctx->c.flags & REDIS_CONNECTED) write_out(c);
+        if (conn_stale(c)) conn_leave(c); /* what waits here must not reach a master that was demoted */
+        if (!c->doomed && (c->ctx->c.flags & REDIS_CONNECTED)) write_out(c);
         if (c->ctx) watch(c);
         c->depth--;
         settle(c);
@@ -93,8 +125,10 @@ static void on_io(void *arg, int events)
 {
     struct conn *c = arg;
     c->depth++;
-    if (events & LOOP_WRITE) write_out(c);
-    if (c->ctx && (events & LOOP_READ)) redisAsyncHandleRead(c->ctx);
+    if (conn_stale(c) && c->backlog) conn_leave(c);
+    if ((events & LOOP_WRITE) && !c->doomed) write_out(c);
+    if (c->ctx && !c->doomed && (events & LOOP_READ)) read_in(c);
+    if (c->ctx && c->tls_due) begin_tls(c);
     if (c->ctx) watch(c);
     c->depth--;
     settle(c);
@@ -152,8 +186,10 @@ static void finish_failed(struct conn *c)
 static void connect_failed(struct conn *c)
 {
     struct breaker *breaker = redis_node_breaker(c->options.node);
-    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 1, 0, 1);
+    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, redis_node_options(c->options.node)->role, 1, 1);
     if (c->state == CONN_CONNECTING) redis_node_next_turn(c->options.node, c->turn);
+    if (redis_node_options(c->options.node)->topology)
+        redis_topology_suspect(redis_node_options(c->options.node)->topology);
     breaker_record(breaker, c->generation, BREAKER_FAILURE);
 }
 
@@ -206,13 +242,17 @@ static void on_deadline(void *arg)
 {
     struct conn *c = arg;
     if (c->state != CONN_READY) {
-        conn_abandon(c, c->state == CONN_GREETING ? "greeting timed out" : "connect timed out");
+        conn_abandon(c, c->tls && !tls_session_established(c->tls)
+                            ? "the TLS handshake timed out (does the server speak TLS on this port?)"
+                        : c->state == CONN_GREETING ? "greeting timed out"
+                                                    : "connect timed out");
         return;
     }
     int64_t now = loop_now_us(c->group->loop), next = INT64_MAX;
     for (struct redis_call *call = c->calls; call; call = call->next) {
         if (call->deadline_us <= now) {
-            metrics_count(c->options.cell, METRIC_REDIS_ABANDONED, 0, 0, 1);
+            metrics_count(c->options.cell, METRIC_REDIS_ABANDONED, redis_node_options(c->options.node)->role,
+                          0, 1);
             conn_abandon(c, "a command was not answered in time");
             return;
         }
@@ -223,12 +263,29 @@ static void on_deadline(void *arg)
 
 /* --- calls --- */
 
+static void on_asked(redisAsyncContext *ctx, void *reply, void *privdata)
+{
+    (void)ctx;
+    (void)reply; /* what comes of it the command behind it tells */
+    (void)privdata;
+}
+
+static void ask(struct conn *c)
+{
+    static const char ASKING[] = "*1\r\n$6\r\nASKING\r\n";
+    if (redisAsyncFormattedCommand(c->ctx, on_asked, NULL, ASKING, sizeof ASKING - 1) != REDIS_OK) abort();
+    c->appended += sizeof ASKING - 1;
+    c->awaited++;
+}
+
 void conn_send(struct conn *c, struct redis_call *call)
 {
     call->with_source = call->received == call->count; /* only a NOSCRIPT brings an answered call back here */
     call->received = 0;
     call->worst = REDIS_CALL_OK;
     call->error[0] = 0;
+    call->redirected = false;
+    call->covered = redis_node_covered(c->options.node, c->moves);
     call->next = NULL;
     call->prev = c->calls_tail;
     *c->calls_tail = call;
@@ -238,6 +295,7 @@ void conn_send(struct conn *c, struct redis_call *call)
 
     struct buf *scratch = &c->group->scratch;
     for (unsigned i = 0; i < call->count; i++) {
+        if (call->asking) ask(c);
         buf_clear(scratch);
         resp_append_command(scratch, &call->commands[i], call->with_source);
         if (scratch->failed ||
@@ -294,7 +352,23 @@ static void on_connect(const redisAsyncContext *ctx, int status)
         snprintf(c->why, sizeof c->why, "connect: %.80s", ctx->c.errstr[0] ? ctx->c.errstr : "failed");
         return; /* hiredis frees the context; ev_cleanup follows */
     }
-    conn_greet(c);
+    if (redis_node_options(c->options.node)->tls)
+        c->tls_due = true;
+    else
+        conn_greet(c);
+}
+
+static void begin_tls(struct conn *c)
+{
+    char why[sizeof c->why];
+    c->tls_due = false;
+    if (c->doomed) return;
+    c->tls =
+        tls_session_begin(redis_node_options(c->options.node)->tls, &c->ctx->c, c->at.host, why, sizeof why);
+    if (c->tls)
+        conn_greet(c); /* waits in hiredis until both sides have proved who they are */
+    else
+        conn_abandon(c, why);
 }
 
 static void set_socket_options(int fd)
@@ -323,7 +397,7 @@ static void start(struct conn *c, redisAsyncContext *ctx)
     ctx->ev.delWrite = ev_nothing;
     ctx->ev.cleanup = ev_cleanup;
     conn_guard_reader(c);
-    if (redis_node_options(c->options.node)->url->kind == REDIS_TCP) set_socket_options(ctx->c.fd);
+    if (redis_node_options(c->options.node)->url->kind != REDIS_UNIX) set_socket_options(ctx->c.fd);
     c->io = loop_io_create(c->group->loop, ctx->c.fd, LOOP_READ | LOOP_WRITE, on_io, c);
     redisAsyncSetConnectCallback(ctx, on_connect);
     if (!c->io) conn_abandon(c, "no memory to watch the socket");
@@ -339,7 +413,7 @@ static void on_resolved(void *arg, int error, const struct sockaddr *address, so
         conn_abandon(c, "the host name does not resolve");
         return;
     }
-    start(c, redisAsyncConnect(ip, redis_node_options(c->options.node)->url->seeds[0].port));
+    start(c, redisAsyncConnect(ip, c->at.port));
 }
 
 static void arm_greeting(struct conn *c)
@@ -354,6 +428,11 @@ static void start_unix(void *arg)
     struct conn *c = arg;
     arm_greeting(c);
     start(c, redisAsyncConnectUnix(redis_node_options(c->options.node)->url->path));
+}
+
+static void on_nowhere(void *arg)
+{
+    conn_abandon(arg, "no sentinel has told where the master is");
 }
 
 struct conn *conn_open(const struct conn_options *options)
@@ -372,8 +451,13 @@ struct conn *conn_open(const struct conn_options *options)
         loop_timer_start(loop, &c->timer, loop_now_us(loop), start_unix, c);
         return c;
     }
+    c->moves = redis_node_address(options->node, &c->at);
     c->turn = redis_node_turn(options->node);
-    c->resolve = loop_resolve(loop, url->seeds[0].host, url->seeds[0].port, c->turn, on_resolved, c);
+    if (c->at.port == 0) {
+        loop_timer_start(loop, &c->timer, loop_now_us(loop), on_nowhere, c);
+        return c;
+    }
+    c->resolve = loop_resolve(loop, c->at.host, c->at.port, c->turn, on_resolved, c);
     if (!c->resolve) {
         free(c);
         return NULL;
@@ -385,6 +469,16 @@ struct conn *conn_open(const struct conn_options *options)
 bool conn_ready(const struct conn *c)
 {
     return c->state == CONN_READY && !c->doomed && c->ctx;
+}
+
+bool conn_stale(const struct conn *c)
+{
+    return c->moves != redis_node_moves(c->options.node);
+}
+
+unsigned conn_moves(const struct conn *c)
+{
+    return c->moves;
 }
 
 unsigned conn_inflight(const struct conn *c)

@@ -16,6 +16,9 @@ struct conn;
 struct conn_events {
     void (*ready)(void *arg);
     void (*closed)(void *arg, const char *why); /* every call is done by then */
+    /* The call was not executed, since another server is to be asked (call->error). True: it has been taken
+     * back. NULL: nobody would. */
+    bool (*misplaced)(void *arg, struct redis_call *call);
     void *arg;
 };
 
@@ -46,6 +49,10 @@ void conn_kill_condemned(struct conn *c);
 unsigned conn_inflight(const struct conn *c);
 /* The server's name for this connection. */
 int64_t conn_client_id(const struct conn *c);
+/* How often its node had moved when it was opened. */
+unsigned conn_moves(const struct conn *c);
+/* It leads to where its node no longer is: take no more of it, and end it when nothing is in flight. */
+bool conn_stale(const struct conn *c);
 /* Ends it now: reset, calls fail, `closed`. With bytes in flight it is condemned. From inside one of its own
  * callbacks: as soon as that returns. */
 void conn_abandon(struct conn *c, const char *why);

@@ -23,7 +23,7 @@ static void greeted(struct conn *c)
 {
     c->state = CONN_READY;
     loop_timer_stop(&c->timer);
-    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 0, 0, 1);
+    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, redis_node_options(c->options.node)->role, 0, 1);
     c->options.events.ready(c->options.events.arg);
 }
 
@@ -99,12 +99,23 @@ static void read_run_id(struct conn *c, struct slice info)
     c->run_id[n] = 0;
 }
 
+/* Sentinels may be behind, and a master may have been demoted since. */
+static bool is_wrong_server(struct conn *c, struct slice info)
+{
+    if (redis_node_options(c->options.node)->url->kind != REDIS_SENTINEL) return false;
+    if (info.len && memmem(info.ptr, info.len, "\nrole:master", 12)) return false;
+    snprintf(c->why, sizeof c->why, "it is a replica, not the master");
+    c->doomed = true;
+    return true;
+}
+
 static void on_greeted(struct redis_call *call)
 {
     struct conn *c = call->arg;
-    if (greeting_failed(c, call)) return;
+    struct slice info = call->replies[call->count - 1].text;
+    if (greeting_failed(c, call) || is_wrong_server(c, info)) return;
     c->client_id = call->replies[call->count - 2].integer;
-    read_run_id(c, call->replies[call->count - 1].text);
+    read_run_id(c, info);
     greet_kill(c);
 }
 
@@ -112,9 +123,9 @@ void conn_greet(struct conn *c)
 {
     const struct redis_url *url = redis_node_options(c->options.node)->url;
     unsigned n = 0;
-    if (!redis_node_password(c->options.node, c->password, sizeof c->password)) c->password[0] = 0;
+    redis_secret_copy(redis_node_options(c->options.node)->secret, c->password);
     struct redis_command *commands = c->greeting_commands;
-    if (c->password[0]) {
+    if (c->password[0] || url->user) {
         struct redis_command *auth = &commands[n++];
         *auth = (struct redis_command){
             .argc = 2, .argv = {SLICE_LITERAL("AUTH"), slice_of(c->password)}, .types = REDIS_TYPE_STATUS};
@@ -131,8 +142,10 @@ void conn_greet(struct conn *c)
     }
     commands[n++] = (struct redis_command){
         .argc = 2, .argv = {SLICE_LITERAL("CLIENT"), SLICE_LITERAL("ID")}, .types = REDIS_TYPE_INTEGER};
-    commands[n++] = (struct redis_command){
-        .argc = 2, .argv = {SLICE_LITERAL("INFO"), SLICE_LITERAL("server")}, .types = REDIS_TYPE_STRING};
+    /* With the role, where it matters; two sections at once only Redis 7 can. */
+    commands[n++] = (struct redis_command){.argc = url->kind == REDIS_SENTINEL ? 1 : 2,
+                                           .argv = {SLICE_LITERAL("INFO"), SLICE_LITERAL("server")},
+                                           .types = REDIS_TYPE_STRING};
     c->state = CONN_GREETING;
     greeting_call(c, n, on_greeted);
 }

@@ -1,11 +1,16 @@
 /* conn_reply: what replies mean for the calls in flight, in the order of sending. */
 #include "conn_private.h"
 
+#include "cluster_map.h"
+#include "denial.h"
 #include "engine/redis/errors.h"
+#include "topology_private.h"
 
 #include <hiredis/sds.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { DENIAL_RELOG_S = 10 };
 
 size_t conn_unsent(const redisAsyncContext *ctx)
 {
@@ -15,15 +20,16 @@ size_t conn_unsent(const redisAsyncContext *ctx)
 void conn_record(struct conn *c, const struct redis_call *call)
 {
     struct redis_node *node = c->options.node;
+    const struct redis_node_options *options = redis_node_options(node);
     int64_t took_us = loop_now_us(c->group->loop) - call->start_us;
     enum breaker_outcome outcome = BREAKER_SUCCESS;
     if (call->outcome == REDIS_CALL_UNAVAILABLE || call->outcome == REDIS_CALL_IN_DOUBT)
         outcome = BREAKER_FAILURE;
-    else if (took_us > redis_node_options(node)->command_timeout_ms * 1000 / 2)
+    else if (took_us > options->command_timeout_ms * 1000 / 2)
         outcome = BREAKER_SLOW;
     breaker_record(redis_node_breaker(node), call->generation, outcome);
-    metrics_count(c->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
-    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, 0, took_us);
+    metrics_count(c->options.cell, METRIC_REDIS_CALLS, options->role, call->outcome, 1);
+    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, options->role, took_us);
 }
 
 void conn_unlink(struct conn *c, struct redis_call *call)
@@ -74,19 +80,59 @@ static struct slice without_arguments(struct slice text)
     return at ? (struct slice){text.ptr, (size_t)(at - text.ptr)} : text;
 }
 
+/* Callers may ask for the same as often as they like. */
+void conn_log_denial(struct conn *c, const char *what)
+{
+    struct conn_group *group = c->group;
+    int64_t now = loop_now_us(group->loop);
+    if (strcmp(group->denied, what) == 0 && now - group->denied_us < DENIAL_RELOG_S * INT64_C(1000000))
+        return;
+    snprintf(group->denied, sizeof group->denied, "%s", what);
+    group->denied_us = now;
+    LOG(c->options.log, LOG_WARN, "Redis does not permit us something; see config/redis/users.acl",
+        LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", what));
+}
+
+/* The map learns of a MOVED at once: calls that follow need not be told. */
+static void take_redirection(const struct conn *c, struct redis_call *call, enum redis_error class,
+                             struct slice text)
+{
+    struct redis_topology *t = redis_node_options(c->options.node)->topology;
+    struct redis_address to;
+    unsigned slot;
+    if (class != REDIS_ERROR_MOVED && class != REDIS_ERROR_ASK && class != REDIS_ERROR_TRYAGAIN) return;
+    if (!t || redis_topology_options(t)->url->kind != REDIS_CLUSTER) return;
+    call->redirected = true;
+    call->redirection = class == REDIS_ERROR_MOVED ? REDIS_REDIRECTION_MOVED
+                        : class == REDIS_ERROR_ASK ? REDIS_REDIRECTION_ASK
+                                                   : REDIS_REDIRECTION_TRYAGAIN;
+    bool told = class != REDIS_ERROR_TRYAGAIN && cluster_redirection(text, c->at.host, &slot, &to);
+    call->to = !told                        ? NULL
+               : class == REDIS_ERROR_MOVED ? topology_slot_moved(t, slot, &to)
+                                            : topology_guest_at(t, &to);
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
-    static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
-                                                 [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
-    enum redis_outcome outcome = OUTCOME[redis_error_class(text)];
+    static const enum redis_outcome OUTCOME[] = {
+        [REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,       [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_MOVED] = REDIS_CALL_REFUSED,        [REDIS_ERROR_ASK] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_TRYAGAIN] = REDIS_CALL_UNAVAILABLE, [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
+        [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,      [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
+    enum redis_error class = redis_error_class(text);
+    enum redis_outcome outcome = OUTCOME[class];
+    if (c->options.events.misplaced) take_redirection(c, call, class, text);
     if (outcome > call->worst) call->worst = outcome;
     text = without_arguments(text);
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
+    /* Redis may close right behind it (maxclients), before the rest of the greeting is answered. */
+    if (c->state == CONN_GREETING && outcome == REDIS_CALL_UNAVAILABLE)
+        snprintf(c->why, sizeof c->why, "%s", call->error);
+    if (redis_denial(text, call->commands[call->received].script, call->error, sizeof call->error))
+        conn_log_denial(c, call->error);
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
-        redis_node_note_password_refused(c->options.node);
+        redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }
 
 static void take_reply(struct conn *c, struct redis_call *call, const redisReply *r)
@@ -106,26 +152,45 @@ static bool is_noscript(const struct redis_call *call)
            call->commands[0].script && redis_error_class(slice_of(call->error)) == REDIS_ERROR_RESEND;
 }
 
+/* Not executed, and another server is to be asked. */
+static bool is_taken_back(const struct conn *c, struct redis_call *call)
+{
+    return call != &c->greeting && c->options.events.misplaced &&
+           c->options.events.misplaced(c->options.events.arg, call);
+}
+
+void conn_leave(struct conn *c)
+{
+    if (!c->why[0]) snprintf(c->why, sizeof c->why, "the node has moved");
+    c->doomed = true;
+}
+
+static void fail(struct conn *c, const redisAsyncContext *ctx, struct redis_call *call, bool answered)
+{
+    bool sent = call->begin < c->offered || call->begin < c->appended - conn_unsent(ctx);
+    call->received = call->count;
+    call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
+    if (answered && !c->why[0]) snprintf(c->why, sizeof c->why, "unexpected reply");
+    snprintf(call->error, sizeof call->error, "%.*s", (int)sizeof call->error - 1,
+             c->why[0] ? c->why : "connection lost");
+    conn_unlink(c, call);
+    if (!sent && conn_stale(c) && is_taken_back(c, call)) return;
+    call->next = NULL;
+    *c->failed_tail = call;
+    c->failed_tail = &call->next;
+}
+
 void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
 {
     struct redis_call *call = privdata;
     struct conn *c = ctx->ev.data;
     if (call->received == call->count) return; /* failed already, by an earlier command of its own */
+    /* What a server has done that is no longer the one need not last; only that it refused is certain. */
+    if (reply && conn_stale(c) && ((const redisReply *)reply)->type != REDIS_REPLY_ERROR) conn_leave(c);
     if (reply && !c->doomed) take_reply(c, call, reply);
     /* Out of step: this very answer may be another request's. */
     if (!reply || c->doomed) {
-        call->received = call->count;
-        bool sent = call->begin < c->appended - conn_unsent(ctx);
-        call->outcome = sent ? REDIS_CALL_IN_DOUBT : REDIS_CALL_UNAVAILABLE;
-        snprintf(call->error, sizeof call->error, "%s",
-                 c->why[0] ? c->why
-                 : reply   ? "unexpected reply"
-                           : "connection lost");
-        if (reply) snprintf(c->why, sizeof c->why, "unexpected reply");
-        conn_unlink(c, call);
-        call->next = NULL;
-        *c->failed_tail = call;
-        c->failed_tail = &call->next;
+        fail(c, ctx, call, reply != NULL);
         return;
     }
     if (++call->received < call->count) return;
@@ -134,6 +199,10 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
         conn_send(c, call); /* with its source this time */
         return;
     }
+    if (call->worst != REDIS_CALL_OK &&
+        (call->redirected || redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED) &&
+        is_taken_back(c, call))
+        return;
     call->outcome = call->worst;
     if (call != &c->greeting) conn_record(c, call);
     call->done(call);

@@ -1,27 +1,37 @@
-/* node: one mutex for the password and the condemned; everything read on a hot path is atomic. */
+/* node: one mutex for the place and the condemned; everything read on a hot path is atomic. Names of places
+ * are kept until the end, since log lines of any thread may hold them; a node moves seldom. */
 #include "node_private.h"
 
-#include <errno.h>
+#include "engine/redis/topology.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PASSWORD_SIZE = 1024 };
+const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
+
+struct name {
+    struct name *before;
+    char text[REDIS_HOST_SIZE + 16];
+};
 
 struct redis_node {
     struct redis_node_options options;
-    char name[REDIS_HOST_SIZE + 16];
+    _Atomic(struct name *) name;
     struct breaker *breaker;
     struct metrics_cell *cell; /* guarded by cell_lock: circuit changes come from any thread */
     pthread_mutex_t cell_lock;
     _Atomic int64_t offset_ms;
-    _Atomic unsigned turn;
-    _Atomic bool password_refused;
+    _Atomic unsigned turn, moves;
+    _Atomic bool serves;
+    _Atomic int64_t covered_at; /* this count of moves; -1: not covered */
     _Atomic size_t condemned_count;
     pthread_mutex_t lock;
-    char password[PASSWORD_SIZE];
+    struct redis_address at;
+    struct redis_info info;
+    int64_t ping_us;
     struct condemned condemned[CONDEMNED_MAX];
 };
 
@@ -29,43 +39,60 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
 {
     struct redis_node *node = arg;
     LOG(node->options.log, to == BREAKER_OPEN && from == BREAKER_CLOSED ? LOG_WARN : LOG_INFO,
-        "circuit changed", LOG_S("redis", node->name), LOG_S("from", breaker_state_names[from]),
+        "circuit changed", LOG_S("redis", redis_node_name(node)), LOG_S("from", breaker_state_names[from]),
         LOG_S("to", breaker_state_names[to]), LOG_S("why", why),
         LOG_S("effect", to == BREAKER_CLOSED ? "Redis answers; pending writes are handed back"
                                              : "the local table answers; writes are kept to be handed back"));
-    metrics_gauge(node->options.metrics, METRIC_BREAKER_STATE, 0, (double)to);
-    metrics_gauge(node->options.metrics, METRIC_REDIS_UP, 0, to == BREAKER_CLOSED ? 1 : 0);
     pthread_mutex_lock(&node->cell_lock);
-    metrics_count(node->cell, METRIC_BREAKER_CHANGES, (unsigned)to, 0, 1);
+    metrics_count(node->cell, METRIC_BREAKER_CHANGES, node->options.role, (unsigned)to, 1);
     pthread_mutex_unlock(&node->cell_lock);
+    if (to == BREAKER_OPEN && node->options.topology) redis_topology_suspect(node->options.topology);
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
 }
 
-struct redis_node *redis_node_create(const struct redis_node_options *options, char *error, size_t error_size)
+static bool name_it(struct redis_node *node)
+{
+    struct name *name = calloc(1, sizeof *name);
+    if (!name) return false;
+    if (node->options.url->kind == REDIS_UNIX)
+        snprintf(name->text, sizeof name->text, "%s", node->options.url->path);
+    else if (node->at.port == 0)
+        snprintf(name->text, sizeof name->text, "unknown");
+    else
+        snprintf(name->text, sizeof name->text, strchr(node->at.host, ':') ? "[%s]:%d" : "%s:%d",
+                 node->at.host, node->at.port);
+    name->before = atomic_load(&node->name);
+    atomic_store(&node->name, name);
+    return true;
+}
+
+/* Under the lock, or before there is another thread. */
+static void forget_info(struct redis_node *node)
+{
+    redis_info_parse(SLICE_NONE, &node->info);
+    node->ping_us = -1;
+}
+
+struct redis_node *redis_node_create(const struct redis_node_options *options)
 {
     struct redis_node *node = calloc(1, sizeof *node);
-    if (!node) {
-        snprintf(error, error_size, "out of memory");
-        return NULL;
-    }
+    if (!node) return NULL;
     node->options = *options;
     pthread_mutex_init(&node->lock, NULL);
     pthread_mutex_init(&node->cell_lock, NULL);
-    const struct redis_url *url = options->url;
-    if (url->kind == REDIS_UNIX)
-        snprintf(node->name, sizeof node->name, "%s", url->path);
-    else
-        snprintf(node->name, sizeof node->name, "%s:%d", url->seeds[0].host, url->seeds[0].port);
+    if (options->at)
+        node->at = *options->at;
+    else if (options->url->kind == REDIS_TCP)
+        node->at = options->url->seeds[0];
     struct breaker_options breaker = options->breaker;
     breaker.on_change = on_change;
     breaker.arg = node;
     node->breaker = breaker_create(&breaker);
     node->cell = options->metrics ? metrics_cell(options->metrics) : NULL;
-    metrics_gauge(options->metrics, METRIC_REDIS_UP, 0, 1);
-    if (!node->breaker || !redis_node_reload_password(node, error, error_size)) {
-        redis_node_destroy(&node);
-        return NULL;
-    }
+    atomic_store(&node->serves, true);
+    atomic_store(&node->covered_at, -1);
+    forget_info(node);
+    if (!node->breaker || !name_it(node)) redis_node_destroy(&node);
     return node;
 }
 
@@ -77,7 +104,10 @@ void redis_node_destroy(struct redis_node **node_ptr)
     breaker_destroy(&node->breaker);
     pthread_mutex_destroy(&node->lock);
     pthread_mutex_destroy(&node->cell_lock);
-    explicit_bzero(node->password, sizeof node->password);
+    for (struct name *name = atomic_load(&node->name), *before; name; name = before) {
+        before = name->before;
+        free(name);
+    }
     free(node);
 }
 
@@ -93,70 +123,60 @@ const struct redis_node_options *redis_node_options(const struct redis_node *nod
 
 const char *redis_node_name(const struct redis_node *node)
 {
-    return node->name;
+    return atomic_load(&node->name)->text;
 }
 
-/* --- password --- */
+/* --- its place --- */
 
-static bool read_password(const char *path, char *out, size_t size, char *error, size_t error_size)
-{
-    FILE *file = fopen(path, "re");
-    if (!file) {
-        snprintf(error, error_size, "redis.password_file %s: %s", path, strerror(errno));
-        return false;
-    }
-    size_t len = fread(out, 1, size - 1, file);
-    bool whole = fgetc(file) == EOF && !ferror(file);
-    fclose(file);
-    while (len && (out[len - 1] == '\n' || out[len - 1] == '\r'))
-        len--;
-    out[len] = 0;
-    if (!whole || len == 0) {
-        snprintf(error, error_size, "redis.password_file %s: empty, unreadable or over %zu bytes", path,
-                 size - 1);
-        return false;
-    }
-    return true;
-}
-
-bool redis_node_reload_password(struct redis_node *node, char *error, size_t error_size)
-{
-    char password[PASSWORD_SIZE] = "";
-    if (node->options.password_file[0]) {
-        if (!read_password(node->options.password_file, password, sizeof password, error, error_size))
-            return false;
-    } else if (node->options.url->password) {
-        if (strlen(node->options.url->password) >= sizeof password) {
-            snprintf(error, error_size, "redis.url: the password is over %zu bytes", sizeof password - 1);
-            return false;
-        }
-        memcpy(password, node->options.url->password, strlen(node->options.url->password) + 1);
-    }
-    pthread_mutex_lock(&node->lock);
-    memcpy(node->password, password, sizeof password);
-    pthread_mutex_unlock(&node->lock);
-    explicit_bzero(password, sizeof password);
-    atomic_store(&node->password_refused, false);
-    return true;
-}
-
-bool redis_node_password(struct redis_node *node, char *out, size_t size)
+unsigned redis_node_address(struct redis_node *node, struct redis_address *out)
 {
     pthread_mutex_lock(&node->lock);
-    bool fits = strlen(node->password) < size;
-    if (fits) memcpy(out, node->password, strlen(node->password) + 1);
+    *out = node->at;
+    unsigned moves = atomic_load(&node->moves);
     pthread_mutex_unlock(&node->lock);
-    return fits;
+    return moves;
 }
 
-void redis_node_note_password_refused(struct redis_node *node)
+unsigned redis_node_moves(const struct redis_node *node)
 {
-    atomic_store(&node->password_refused, true);
+    return atomic_load_explicit(&node->moves, memory_order_acquire);
 }
 
-bool redis_node_password_refused(struct redis_node *node)
+void redis_node_move(struct redis_node *node, const struct redis_address *to)
 {
-    return atomic_load(&node->password_refused);
+    pthread_mutex_lock(&node->lock);
+    node->at = *to;
+    forget_info(node);
+    (void)name_it(node); /* without memory it keeps the old name */
+    atomic_fetch_add(&node->moves, 1);
+    pthread_mutex_unlock(&node->lock);
+    breaker_renew(node->breaker);
+}
+
+void redis_node_leave(struct redis_node *node, unsigned moves)
+{
+    atomic_compare_exchange_strong(&node->moves, &moves, moves + 1);
+}
+
+bool redis_node_serves(const struct redis_node *node)
+{
+    return atomic_load_explicit(&node->serves, memory_order_relaxed);
+}
+
+void redis_node_set_serves(struct redis_node *node, bool serves)
+{
+    atomic_store(&node->serves, serves);
+}
+
+bool redis_node_covered(const struct redis_node *node, unsigned moves)
+{
+    return node->options.url->kind != REDIS_CLUSTER ||
+           atomic_load_explicit(&node->covered_at, memory_order_acquire) == (int64_t)moves;
+}
+
+void redis_node_set_covered(struct redis_node *node, unsigned moves, bool covered)
+{
+    atomic_store_explicit(&node->covered_at, covered ? (int64_t)moves : -1, memory_order_release);
 }
 
 /* --- addresses --- */
@@ -181,6 +201,30 @@ int64_t redis_node_wall_ms(const struct redis_node *node)
 void redis_node_set_offset(struct redis_node *node, int64_t offset_ms)
 {
     atomic_store_explicit(&node->offset_ms, offset_ms, memory_order_relaxed);
+}
+
+/* --- what it tells of itself --- */
+
+void redis_node_info(struct redis_node *node, struct redis_info *out, int64_t *out_ping_us)
+{
+    pthread_mutex_lock(&node->lock);
+    *out = node->info;
+    *out_ping_us = node->ping_us;
+    pthread_mutex_unlock(&node->lock);
+}
+
+void redis_node_set_info(struct redis_node *node, const struct redis_info *info)
+{
+    pthread_mutex_lock(&node->lock);
+    node->info = *info;
+    pthread_mutex_unlock(&node->lock);
+}
+
+void redis_node_set_ping(struct redis_node *node, int64_t ping_us)
+{
+    pthread_mutex_lock(&node->lock);
+    node->ping_us = ping_us;
+    pthread_mutex_unlock(&node->lock);
 }
 
 /* --- condemned connections --- */
@@ -208,7 +252,7 @@ void redis_node_condemn(struct redis_node *node, const struct condemned *c)
     pthread_mutex_unlock(&node->lock);
     if (full)
         LOG(node->options.log, LOG_WARN, "gave up on ending an old connection; a late write may still land",
-            LOG_S("redis", node->name));
+            LOG_S("redis", redis_node_name(node)));
 }
 
 size_t redis_node_condemned(struct redis_node *node, const char *run_id,

@@ -13,14 +13,20 @@ struct condemned {
     char run_id[RUN_ID_SIZE];
 };
 
-/* Copies the password to use now into `out` (empty: none). False: longer than size. */
-bool redis_node_password(struct redis_node *node, char *out, size_t size);
-void redis_node_note_password_refused(struct redis_node *node);
-
 /* Which of the host's addresses to try. A failed connect moves on from the one it used, once however many
  * failed on it. */
 unsigned redis_node_turn(const struct redis_node *node);
 void redis_node_next_turn(struct redis_node *node, unsigned used);
+
+/* The server there is not what it is asked as: connections opened until now (at this count of moves) take no
+ * more calls. Once however many find out. */
+void redis_node_leave(struct redis_node *node, unsigned moves);
+
+/* Whether changes under the watched prefix are heard of, since before now, from where the node was after so
+ * many moves. Only a cluster's nodes are told apart: of others the watch says it of all (watch.h), so they
+ * are. */
+bool redis_node_covered(const struct redis_node *node, unsigned moves);
+void redis_node_set_covered(struct redis_node *node, unsigned moves, bool covered);
 
 /* Over CONDEMNED_MAX the oldest is forgotten, and logged. */
 void redis_node_condemn(struct redis_node *node, const struct condemned *c);

@@ -1,207 +1,143 @@
-/* pool: at first min_idle connections; another is opened when every ready one has GROW_DEPTH calls in flight,
- * and closed again after IDLE_S without a call. Calls that find no ready connection wait for one that is
- * being opened; when opening fails they fail with it, unsent. After a failed attempt the next one waits,
- * doubling with jitter. */
+/* pool: a node_pool per node, made when the node is first called; those of nodes that serve from the start
+ * are made at once, so that their connections are there before the first request. Calls that went to the
+ * wrong server wait here until they are tried again. */
 #include "engine/redis/pool.h"
 
-#include "conn.h"
+#include "node_pool.h"
+#include "node_private.h"
+#include "pool_retry.h"
 #include "util/random.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { GROW_DEPTH = 64, IDLE_S = 10, TICK_MS = 500, BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 500 };
+/* Between two tries of a call, while a new master is looked for; doubling, jittered. */
+enum { RETRY_MIN_US = 5000, RETRY_MAX_US = 40000 };
 
 const char *const redis_outcome_names[REDIS_OUTCOME_COUNT] = {"ok", "foreign", "refused", "unavailable",
                                                               "in_doubt"};
 
-struct member {
-    struct redis_pool *pool;
-    struct conn *conn; /* NULL: free place */
-    bool ready;
-    bool retired; /* closed by us, being idle */
-    int64_t used_us;
-};
+const char *const redis_redirection_names[REDIS_REDIRECTION_COUNT] = {"moved", "ask", "tryagain",
+                                                                      "exhausted"};
 
 struct redis_pool {
     struct redis_pool_options options;
-    struct conn_group *group;
-    struct member *members;
-    unsigned opening;
-    _Atomic unsigned ready;
-    struct redis_call *waiting, **waiting_tail;
-    unsigned waiting_count;
-    struct loop_timer waiting_timer; /* the waiting calls' deadlines */
-    struct loop_timer tick;
-    int64_t backoff_ms;
-    int64_t retry_us; /* no attempt before */
+    _Atomic(struct node_pool *) of[REDIS_NODES_MAX]; /* by the node's index */
+    struct retry_list retries;
     bool closing;
 };
 
-static void on_tick(void *arg);
+static bool on_misplaced(void *arg, struct redis_node *node, unsigned moves, struct redis_call *call);
+static bool on_unsent(void *arg, struct redis_call *call);
 
-static void drain_waiting(struct redis_pool *p, struct conn *conn)
+static struct node_pool *pool_of(struct redis_pool *p, struct redis_node *node)
 {
-    while (p->waiting) {
-        struct redis_call *call = p->waiting;
-        p->waiting = call->next;
-        p->waiting_count--;
-        if (!p->waiting) p->waiting_tail = &p->waiting;
-        conn_submit(conn, call);
+    unsigned i = redis_node_options(node)->index;
+    struct node_pool *pool = atomic_load_explicit(&p->of[i], memory_order_relaxed);
+    if (!pool) {
+        const struct node_pool_owner owner = {on_misplaced, on_unsent, p};
+        pool = node_pool_create(&p->options, &owner, node);
+        atomic_store(&p->of[i], pool);
     }
-    loop_timer_stop(&p->waiting_timer);
+    return pool;
 }
 
-/* Fails the waiting calls that `due_us` has passed. */
-static void fail_waiting(struct redis_pool *p, int64_t due_us, const char *why)
+static struct slice key_of(const struct redis_command *command)
 {
-    struct redis_call *failed = NULL, **tail = &failed, **at = &p->waiting;
-    while (*at) {
-        struct redis_call *call = *at;
-        if (call->deadline_us > due_us) {
-            at = &call->next;
-            continue;
-        }
-        *at = call->next;
-        p->waiting_count--;
-        call->next = NULL;
-        *tail = call;
-        tail = &call->next;
-    }
-    p->waiting_tail = at;
-    while (failed) {
-        struct redis_call *call = failed;
-        failed = call->next;
-        call->outcome = REDIS_CALL_UNAVAILABLE;
-        snprintf(call->error, sizeof call->error, "%s", why);
-        metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
-        call->done(call);
-    }
+    if (command->script && command->keys) return command->keys_count ? command->keys[0] : SLICE_NONE;
+    return command->argc > 1 ? command->argv[1] : SLICE_NONE;
 }
 
-static void on_waiting_deadline(void *arg)
+static struct redis_node *node_of(const struct redis_pool *p, const struct redis_call *call)
+{
+    return call->node ? call->node : redis_topology_node(p->options.topology, key_of(&call->commands[0]));
+}
+
+static bool dispatch_to(struct redis_pool *p, struct redis_node *node, struct redis_call *call)
+{
+    call->outcome = REDIS_CALL_UNAVAILABLE;
+    if (p->closing) return false;
+    struct node_pool *pool = pool_of(p, node);
+    return pool && node_pool_submit(pool, call);
+}
+
+static bool dispatch(struct redis_pool *p, struct redis_call *call)
+{
+    call->asking = false;
+    return dispatch_to(p, node_of(p, call), call);
+}
+
+/* --- tried again --- */
+
+static bool try_later(struct redis_pool *p, struct redis_call *call)
+{
+    int64_t delay_us = RETRY_MIN_US << (call->tries < 3 ? call->tries : 3);
+    if (delay_us > RETRY_MAX_US) delay_us = RETRY_MAX_US;
+    return retry_list_add(&p->retries, call, delay_us / 2 + (int64_t)random_below((uint64_t)delay_us));
+}
+
+static void give_up(struct redis_pool *p, struct redis_call *call, const char *why)
+{
+    call->outcome = REDIS_CALL_UNAVAILABLE;
+    if (!call->error[0]) snprintf(call->error, sizeof call->error, "%s", why);
+    metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
+    call->done(call);
+}
+
+static void on_again(void *arg, struct redis_call *call)
 {
     struct redis_pool *p = arg;
-    int64_t now = loop_now_us(p->options.loop), next = INT64_MAX;
-    fail_waiting(p, now, "no connection in time");
-    for (struct redis_call *call = p->waiting; call; call = call->next)
-        if (call->deadline_us < next) next = call->deadline_us;
-    if (next != INT64_MAX) loop_timer_start(p->options.loop, &p->waiting_timer, next, on_waiting_deadline, p);
+    if (dispatch(p, call)) return;
+    if (breaker_allows(redis_node_breaker(node_of(p, call))) && try_later(p, call)) return;
+    give_up(p, call, "no server took it in time");
 }
 
-static struct member *least_loaded(struct redis_pool *p)
-{
-    struct member *best = NULL;
-    for (unsigned i = 0; i < p->options.connections_max; i++) {
-        struct member *m = &p->members[i];
-        if (m->ready && conn_ready(m->conn) && (!best || conn_inflight(m->conn) < conn_inflight(best->conn)))
-            best = m;
-    }
-    return best;
-}
-
-static void on_ready(void *arg)
-{
-    struct member *m = arg;
-    struct redis_pool *p = m->pool;
-    m->ready = true;
-    m->used_us = loop_now_us(p->options.loop);
-    p->opening--;
-    p->backoff_ms = 0;
-    p->retry_us = 0;
-    atomic_fetch_add(&p->ready, 1);
-    drain_waiting(p, m->conn);
-}
-
-static void on_closed(void *arg, const char *why)
-{
-    struct member *m = arg;
-    struct redis_pool *p = m->pool;
-    bool was_ready = m->ready, quietly = p->closing || m->retired;
-    m->conn = NULL;
-    m->ready = m->retired = false;
-    if (was_ready) {
-        atomic_fetch_sub(&p->ready, 1);
-    } else {
-        p->opening--;
-        p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
-        if (p->backoff_ms > BACKOFF_MAX_MS) p->backoff_ms = BACKOFF_MAX_MS;
-        p->retry_us = loop_now_us(p->options.loop) +
-                      (p->backoff_ms / 2 + (int64_t)random_below((uint64_t)p->backoff_ms)) * 1000;
-    }
-    if (quietly) return;
-    LOG(p->options.log, was_ready ? LOG_WARN : LOG_INFO,
-        was_ready ? "Redis connection lost" : "Redis connection failed",
-        LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
-    if (!was_ready && p->opening == 0) fail_waiting(p, INT64_MAX, why);
-    /* With another connection ready none need ever be opened again, and what this one left would stay
-     * condemned, and the node not quiet, for ever. */
-    struct member *other = redis_node_quiet(p->options.node) ? NULL : least_loaded(p);
-    if (other) conn_kill_condemned(other->conn);
-}
-
-static bool open_one(struct redis_pool *p)
-{
-    for (unsigned i = 0; i < p->options.connections_max; i++) {
-        struct member *m = &p->members[i];
-        if (m->conn) continue;
-        struct conn_options options = {.group = p->group,
-                                       .node = p->options.node,
-                                       .queued_bytes = p->options.queued_bytes,
-                                       .log = p->options.log,
-                                       .cell = p->options.cell,
-                                       .events = {on_ready, on_closed, m}};
-        m->conn = conn_open(&options);
-        if (!m->conn) return false;
-        p->opening++;
-        return true;
-    }
-    return false;
-}
-
-static bool may_connect(const struct redis_pool *p)
-{
-    return !p->closing && loop_now_us(p->options.loop) >= p->retry_us &&
-           breaker_allows(redis_node_breaker(p->options.node));
-}
-
-/* Keeps min_idle open while the circuit is closed; lets surplus idle ones go. */
-static void on_tick(void *arg)
+static bool on_unsent(void *arg, struct redis_call *call)
 {
     struct redis_pool *p = arg;
-    int64_t now = loop_now_us(p->options.loop);
-    unsigned live = p->opening + atomic_load(&p->ready);
-    while (live < p->options.min_idle && may_connect(p) && open_one(p))
-        live++;
-    for (unsigned i = 0; i < p->options.connections_max && live > p->options.min_idle; i++) {
-        struct member *m = &p->members[i];
-        if (m->conn && m->ready && conn_inflight(m->conn) == 0 &&
-            now - m->used_us > IDLE_S * INT64_C(1000000)) {
-            m->retired = true;
-            conn_abandon(m->conn, "idle");
-            live--;
-        }
-    }
-    loop_timer_start(p->options.loop, &p->tick, now + TICK_MS * INT64_C(1000), on_tick, p);
+    return call->tries > 0 && !p->closing && try_later(p, call);
 }
+
+/* MOVED, ASK, TRYAGAIN: the node is well, and the call goes to where it said. */
+static bool on_redirected(struct redis_pool *p, struct redis_node *node, struct redis_call *call)
+{
+    breaker_record(redis_node_breaker(node), call->generation, BREAKER_SUCCESS);
+    metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, call->redirection, 0, 1);
+    if (call->redirection != REDIS_REDIRECTION_ASK) redis_topology_suspect(p->options.topology);
+    bool again = call->redirections++ < REDIS_REDIRECTIONS_MAX;
+    if (!again) metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, REDIS_REDIRECTION_EXHAUSTED, 0, 1);
+    call->asking = call->redirection == REDIS_REDIRECTION_ASK;
+    if (again && call->to && dispatch_to(p, call->to, call)) return true;
+    bool away = call->to && !breaker_allows(redis_node_breaker(call->to));
+    if (again && !away && try_later(p, call)) return true;
+    give_up(p, call, "no node took it in time");
+    return true;
+}
+
+/* READONLY: a master no more. Where there is but one node, and nobody who would know of another, that is a
+ * refusal. */
+static bool on_misplaced(void *arg, struct redis_node *node, unsigned moves, struct redis_call *call)
+{
+    struct redis_pool *p = arg;
+    enum redis_kind kind = redis_topology_options(p->options.topology)->url->kind;
+    if (p->closing || (kind != REDIS_SENTINEL && kind != REDIS_CLUSTER)) return false;
+    if (call->redirected) return on_redirected(p, node, call);
+    if (kind == REDIS_SENTINEL) redis_node_leave(node, moves);
+    redis_topology_suspect(p->options.topology);
+    call->worst = REDIS_CALL_UNAVAILABLE;
+    return try_later(p, call);
+}
+
+/* --- life --- */
 
 struct redis_pool *redis_pool_create(const struct redis_pool_options *options)
 {
     struct redis_pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->options = *options;
-    p->waiting_tail = &p->waiting;
-    p->group = conn_group_create(options->loop);
-    p->members = calloc(options->connections_max, sizeof p->members[0]);
-    if (!p->group || !p->members) {
-        conn_group_destroy(&p->group);
-        free(p->members);
-        free(p);
-        return NULL;
-    }
-    for (unsigned i = 0; i < options->connections_max; i++)
-        p->members[i].pool = p;
-    loop_timer_start(options->loop, &p->tick, loop_now_us(options->loop), on_tick, p);
+    p->retries = (struct retry_list){.loop = options->loop, .again = on_again, .arg = p};
+    for (unsigned i = 0; p && i < redis_topology_count(options->topology); i++)
+        if (!pool_of(p, redis_topology_at(options->topology, i))) redis_pool_destroy(&p);
     return p;
 }
 
@@ -211,50 +147,31 @@ void redis_pool_destroy(struct redis_pool **pool)
     if (!p) return;
     *pool = NULL;
     p->closing = true;
-    loop_timer_stop(&p->tick);
-    for (unsigned i = 0; i < p->options.connections_max; i++)
-        if (p->members[i].conn) conn_abandon(p->members[i].conn, "shutting down");
-    fail_waiting(p, INT64_MAX, "shutting down");
-    loop_timer_stop(&p->waiting_timer);
-    conn_group_destroy(&p->group);
-    free(p->members);
+    for (struct redis_call *call; (call = retry_list_take(&p->retries));)
+        give_up(p, call, "shutting down");
+    for (unsigned i = 0; i < REDIS_NODES_MAX; i++) {
+        struct node_pool *of = atomic_load(&p->of[i]);
+        node_pool_destroy(&of);
+    }
     free(p);
 }
 
 bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
 {
-    struct breaker *breaker = redis_node_breaker(p->options.node);
-    int64_t now = loop_now_us(p->options.loop);
-    int64_t latest = now + redis_node_options(p->options.node)->command_timeout_ms * 1000;
-    call->outcome = REDIS_CALL_UNAVAILABLE;
-    call->generation = breaker_generation(breaker);
-    if (!call->deadline_us || call->deadline_us > latest) call->deadline_us = latest;
-    call->start_us = now;
-    call->error[0] = 0;
-    if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now) return false;
-    struct member *m = least_loaded(p);
-    if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);
-    if (m ? conn_inflight(m->conn) >= p->options.inflight_max : p->waiting_count >= p->options.inflight_max) {
-        metrics_count(p->options.cell, METRIC_REDIS_FULL, 0, 0, 1);
-        return false;
-    }
-    if (m) {
-        m->used_us = now;
-        conn_submit(m->conn, call);
-        return true;
-    }
-    /* They will all be on the connection that comes. */
-    if (p->opening == 0) return false;
-    p->waiting_count++;
-    call->next = NULL;
-    *p->waiting_tail = call;
-    p->waiting_tail = &call->next;
-    if (!loop_timer_running(&p->waiting_timer) || p->waiting_timer.due_us > call->deadline_us)
-        loop_timer_start(p->options.loop, &p->waiting_timer, call->deadline_us, on_waiting_deadline, p);
-    return true;
+    call->tries = call->redirections = 0;
+    return dispatch(p, call);
 }
 
-unsigned redis_pool_ready(const struct redis_pool *pool)
+unsigned redis_pool_ready_at(const struct redis_pool *p, unsigned node)
 {
-    return atomic_load(&pool->ready);
+    const struct node_pool *of = atomic_load(&p->of[node]);
+    return of ? node_pool_ready(of) : 0;
+}
+
+unsigned redis_pool_ready(const struct redis_pool *p)
+{
+    unsigned ready = 0;
+    for (unsigned i = 0; i < REDIS_NODES_MAX; i++)
+        ready += redis_pool_ready_at(p, i);
+    return ready;
 }

@@ -1,9 +1,12 @@
 /* probe: connects every CONNECT_MS while it has no connection, whatever the circuit's timer says; a
  * connection that greets is proof enough to probe at once. PING is what tells LOADING and MASTERDOWN; TIME
- * rides along for the clock offset. */
+ * rides along for the clock offset. A cluster's node answers PING whatever has become of its cluster: to
+ * close its circuit it must say, too, that the cluster is well. */
 #include "engine/redis/probe.h"
 
 #include "conn.h"
+#include "engine/redis/topology.h"
+#include "node_private.h"
 #include "util/random.h"
 
 #include <stdio.h>
@@ -12,13 +15,15 @@
 static const int64_t WALL_MAX_MS =
     INT64_C(253402300799999) / 2; /* far in the future, and far from the last year that prints */
 
-enum { SLOW_TRIP_MS = 50, CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5 };
+enum { SLOW_TRIP_MS = 50, CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5, RELOG_MS = 3000 };
 
 struct redis_probe {
     struct redis_probe_options options;
     struct conn_group *group;
     struct conn *conn;
-    bool ready, busy, probing, closing, awaiting_logged;
+    bool ready, busy, probing, closing;
+    char awaiting[128]; /* why it is away, as last logged; empty: it is not */
+    int64_t logged_us;
     unsigned pings;
     int64_t next_ping_us;
     int64_t sent_wall_ms, sent_us;
@@ -36,26 +41,39 @@ static void later(struct redis_probe *p, int64_t ms)
 
 /* --- INFO --- */
 
-static void gauge_from(struct redis_probe *p, struct slice info, const char *name, enum metric metric)
+/* Once per change, and only where something is kept that must not go. */
+static void tell_eviction(struct redis_probe *p, const struct redis_info *was, const struct redis_info *now)
 {
-    const char *at = memmem(info.ptr, info.len, name, strlen(name));
-    if (at) metrics_gauge(p->options.metrics, metric, 0, strtod(at + strlen(name), NULL));
+    bool evicts = redis_info_evicts(now);
+    if (redis_node_options(p->options.node)->role == REDIS_OF_CACHE || evicts == redis_info_evicts(was))
+        return;
+    LOG(p->options.log, evicts ? LOG_WARN : LOG_INFO,
+        evicts ? "state lives on a Redis that may evict it" : "this Redis does not evict state any more",
+        LOG_S("redis", redis_node_name(p->options.node)), LOG_S("maxmemory_policy", now->policy),
+        LOG_S("remedy", evicts ? "maxmemory-policy noeviction there, or a redis.state_url of its own" : ""));
+}
+
+/* A Redis that only reads are asked of never says READONLY. */
+static void check_role(struct redis_probe *p, struct slice info)
+{
+    const struct redis_node_options *node = redis_node_options(p->options.node);
+    if (node->url->kind != REDIS_SENTINEL || !memmem(info.ptr, info.len, "\nrole:slave", 11)) return;
+    redis_node_leave(p->options.node, conn_moves(p->conn));
+    redis_topology_suspect(node->topology);
 }
 
 static void on_info(struct redis_call *call)
 {
     struct redis_probe *p = call->arg;
     p->busy = false;
-    if (call->outcome != REDIS_CALL_OK) return;
-    /* hiredis ends strings with a NUL, so strtod stops within the reply. */
-    struct slice info = call->replies[0].text;
-    gauge_from(p, info, "\nused_memory:", METRIC_REDIS_MEMORY);
-    gauge_from(p, info, "\nmaxmemory:", METRIC_REDIS_MEMORY_MAX);
-    gauge_from(p, info, "\nconnected_clients:", METRIC_REDIS_CLIENTS);
-    gauge_from(p, info, "\ntotal_commands_processed:", METRIC_REDIS_COMMANDS);
-    gauge_from(p, info, "\nkeyspace_hits:", METRIC_REDIS_HITS);
-    gauge_from(p, info, "\nkeyspace_misses:", METRIC_REDIS_MISSES);
-    gauge_from(p, info, "\nevicted_keys:", METRIC_REDIS_EVICTED);
+    if (call->outcome != REDIS_CALL_OK || conn_stale(p->conn)) return;
+    check_role(p, call->replies[0].text);
+    struct redis_info was, now;
+    int64_t ping_us;
+    redis_node_info(p->options.node, &was, &ping_us);
+    redis_info_parse(call->replies[0].text, &now);
+    redis_node_set_info(p->options.node, &now);
+    tell_eviction(p, &was, &now);
 }
 
 static void send_probe(struct redis_probe *p, unsigned count, void (*done)(struct redis_call *call))
@@ -85,14 +103,32 @@ static void take_time(struct redis_probe *p, const struct redis_reply *time)
     redis_node_set_offset(p->options.node, server_ms - (p->sent_wall_ms + half_trip_ms));
 }
 
+static bool asks_for_state(const struct redis_probe *p)
+{
+    return p->probing && redis_node_options(p->options.node)->url->kind == REDIS_CLUSTER;
+}
+
+/* A node whose user may not ask is believed. */
+static bool cluster_is_well(const struct redis_call *call)
+{
+    if (call->outcome != REDIS_CALL_OK) return true;
+    struct slice info = call->replies[1].text;
+    return !memmem(info.ptr, info.len, "cluster_state:fail", 18);
+}
+
 static void on_pong(struct redis_call *call)
 {
     struct redis_probe *p = call->arg;
     p->busy = false;
     /* PING decides; a TIME that this user may not ask for costs the clock offset only. */
-    bool timed = call->outcome == REDIS_CALL_OK;
-    bool ok = timed || (call->outcome == REDIS_CALL_REFUSED && call->replies[0].type == REDIS_TYPE_STATUS);
-    if (timed) take_time(p, &call->replies[1]);
+    bool complete = call->outcome == REDIS_CALL_OK;
+    bool ok = complete || (call->outcome == REDIS_CALL_REFUSED && call->replies[0].type == REDIS_TYPE_STATUS);
+    if (asks_for_state(p))
+        ok = ok && cluster_is_well(call);
+    else if (complete)
+        take_time(p, &call->replies[1]);
+    if (ok && !conn_stale(p->conn))
+        redis_node_set_ping(p->options.node, loop_now_us(p->options.loop) - p->sent_us);
     if (p->probing) breaker_probe_end(redis_node_breaker(p->options.node), ok);
     p->probing = false;
     if (ok && p->ready && ++p->pings % INFO_EVERY == 1) {
@@ -106,8 +142,12 @@ static void ping(struct redis_probe *p)
 {
     p->commands[0] =
         (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("PING")}, .types = REDIS_TYPE_STATUS};
-    p->commands[1] =
-        (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("TIME")}, .types = REDIS_TYPE_ARRAY};
+    if (asks_for_state(p))
+        p->commands[1] = (struct redis_command){
+            .argc = 2, .argv = {SLICE_LITERAL("CLUSTER"), SLICE_LITERAL("INFO")}, .types = REDIS_TYPE_STRING};
+    else
+        p->commands[1] =
+            (struct redis_command){.argc = 1, .argv = {SLICE_LITERAL("TIME")}, .types = REDIS_TYPE_ARRAY};
     p->sent_us = loop_now_us(p->options.loop);
     p->sent_wall_ms = clock_wall_ms(loop_clock(p->options.loop));
     p->next_ping_us = p->sent_us + PING_MS * INT64_C(1000);
@@ -120,22 +160,37 @@ static void on_ready(void *arg)
 {
     struct redis_probe *p = arg;
     p->ready = true;
-    p->awaiting_logged = false;
+    p->awaiting[0] = 0;
+    p->pings = 0; /* INFO at once: a Redis that was started again may have other options */
     p->probing = breaker_probe_begin(redis_node_breaker(p->options.node), true);
     ping(p);
     later(p, LOOK_MS);
 }
 
+/* Once, and again for another reason: the second address of a name may be there, and be another server. */
+static void log_away(struct redis_probe *p, const char *why)
+{
+    int64_t now = loop_now_us(p->options.loop);
+    if (p->awaiting[0] && (strcmp(p->awaiting, why) == 0 || now - p->logged_us < RELOG_MS * INT64_C(1000)))
+        return;
+    LOG(p->options.log, LOG_WARN, "Redis is away; waiting for it",
+        LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
+    snprintf(p->awaiting, sizeof p->awaiting, "%s", why);
+    p->logged_us = now;
+}
+
 static void on_closed(void *arg, const char *why)
 {
     struct redis_probe *p = arg;
+    bool moved = conn_stale(p->conn);
     p->conn = NULL;
     p->ready = p->busy = false;
     if (p->closing) return;
-    if (!p->awaiting_logged)
-        LOG(p->options.log, LOG_WARN, "Redis is away; waiting for it",
-            LOG_S("redis", redis_node_name(p->options.node)), LOG_S("why", why));
-    p->awaiting_logged = true;
+    if (moved) {
+        later(p, 0);
+        return;
+    }
+    log_away(p, why);
     later(p, CONNECT_MS / 2 + (int64_t)random_below(CONNECT_MS / 2));
 }
 
@@ -144,8 +199,8 @@ static void on_closed(void *arg, const char *why)
 static void reread_password(struct redis_probe *p)
 {
     char error[256];
-    if (redis_node_password_refused(p->options.node) &&
-        !redis_node_reload_password(p->options.node, error, sizeof error))
+    struct redis_secret *secret = redis_node_options(p->options.node)->secret;
+    if (redis_secret_refused(secret) && !redis_secret_reload(secret, error, sizeof error))
         LOG(p->options.log, LOG_ERROR, "password file unreadable", LOG_S("error", error));
 }
 
@@ -155,7 +210,7 @@ static void connect_now(struct redis_probe *p)
                                    .node = p->options.node,
                                    .log = p->options.log,
                                    .cell = p->options.cell,
-                                   .events = {on_ready, on_closed, p}};
+                                   .events = {on_ready, on_closed, NULL, p}};
     p->conn = conn_open(&options);
     if (!p->conn) later(p, CONNECT_MS);
 }
@@ -164,6 +219,7 @@ static void on_timer(void *arg)
 {
     struct redis_probe *p = arg;
     reread_password(p);
+    if (p->conn && conn_stale(p->conn)) conn_abandon(p->conn, "the node has moved");
     if (!p->conn) {
         connect_now(p);
         return;
@@ -173,6 +229,11 @@ static void on_timer(void *arg)
         if (p->probing || loop_now_us(p->options.loop) >= p->next_ping_us) ping(p);
     }
     later(p, breaker_allows(redis_node_breaker(p->options.node)) ? PING_MS : LOOK_MS);
+}
+
+void redis_probe_look(struct redis_probe *p)
+{
+    if (!p->closing) later(p, 0);
 }
 
 struct redis_probe *redis_probe_create(const struct redis_probe_options *options)

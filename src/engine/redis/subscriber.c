@@ -13,6 +13,7 @@ struct redis_subscriber {
     struct redis_subscriber_options options;
     struct conn_group *group;
     struct conn *conn;
+    struct redis_node *node; /* where conn leads */
     bool live, awaiting_beat, closing;
     int64_t backoff_ms;
     struct loop_timer timer;
@@ -50,7 +51,7 @@ static void beat(struct redis_subscriber *s)
 {
     s->awaiting_beat = true;
     conn_subscribe(s->conn, s->options.channel, on_message, s);
-    later(s, redis_node_options(s->options.node)->command_timeout_ms);
+    later(s, redis_topology_options(s->options.topology)->command_timeout_ms);
 }
 
 static void on_ready(void *arg)
@@ -69,7 +70,7 @@ static void on_closed(void *arg, const char *why)
     if (was_live)
         LOG(s->options.log, LOG_WARN,
             "subscription lost; waiting requests look for themselves until it is back",
-            LOG_S("redis", redis_node_name(s->options.node)), LOG_S("why", why));
+            LOG_S("redis", redis_node_name(s->node)), LOG_S("why", why));
     s->backoff_ms = s->backoff_ms ? s->backoff_ms * 2 : RECONNECT_MIN_MS;
     if (s->backoff_ms > RECONNECT_MAX_MS) s->backoff_ms = RECONNECT_MAX_MS;
     later(s, s->backoff_ms / 2 + (int64_t)random_below((uint64_t)s->backoff_ms));
@@ -78,16 +79,19 @@ static void on_closed(void *arg, const char *why)
 static void on_timer(void *arg)
 {
     struct redis_subscriber *s = arg;
-    if (s->conn && s->awaiting_beat) {
+    if (s->conn && (conn_stale(s->conn) || !redis_node_serves(s->node))) {
+        conn_abandon(s->conn, "the node has moved");
+    } else if (s->conn && s->awaiting_beat) {
         conn_abandon(s->conn, "the subscription is silent");
     } else if (s->conn) {
         beat(s);
     } else {
+        s->node = redis_topology_node(s->options.topology, slice_of(s->options.key));
         struct conn_options options = {.group = s->group,
-                                       .node = s->options.node,
+                                       .node = s->node,
                                        .log = s->options.log,
                                        .cell = s->options.cell,
-                                       .events = {on_ready, on_closed, s}};
+                                       .events = {on_ready, on_closed, NULL, s}};
         s->conn = conn_open(&options);
         if (!s->conn) later(s, RECONNECT_MAX_MS);
     }

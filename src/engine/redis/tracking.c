@@ -128,7 +128,9 @@ static void on_closed(void *arg, const char *why)
 static void on_timer(void *arg)
 {
     struct redis_tracking *t = arg;
-    if (t->conn && t->awaiting_beat) {
+    if (t->conn && conn_stale(t->conn)) {
+        conn_abandon(t->conn, "the node has moved");
+    } else if (t->conn && t->awaiting_beat) {
         conn_abandon(t->conn, "the invalidation connection is silent");
     } else if (t->conn) {
         beat(t);
@@ -137,10 +139,17 @@ static void on_timer(void *arg)
                                        .node = t->options.node,
                                        .log = t->options.log,
                                        .cell = t->options.cell,
-                                       .events = {on_ready, on_closed, t}};
+                                       .events = {on_ready, on_closed, NULL, t}};
         t->conn = conn_open(&options);
         if (!t->conn) later(t, RECONNECT_MS);
     }
+}
+
+void redis_tracking_look(struct redis_tracking *t)
+{
+    if (t->closing || (t->conn && !conn_stale(t->conn))) return;
+    if (t->conn) conn_abandon(t->conn, "the node has moved");
+    later(t, 0);
 }
 
 struct redis_tracking *redis_tracking_create(const struct redis_tracking_options *options)

@@ -5,6 +5,7 @@
 
 #include "../../support/fake_redis.h"
 #include "../../support/redis_server.h"
+#include "../engine/redis/topology_fixture.h"
 #include "../loop/loop_fixture.h"
 #include "engine/redis/node_private.h"
 #include "engine/redis/script.h"
@@ -25,7 +26,8 @@ struct lock_fixture {
     struct resp_client *direct; /* past the fake */
     struct fake_redis *fake;
     struct redis_url url;
-    struct redis_node *node;
+    struct redis_topology *topology;
+    struct redis_node *node; /* its only one */
     struct spool *spool;
     struct unsettled *unsettled;
     struct redis_pool *pools[PORTS];
@@ -53,27 +55,16 @@ static inline void lock_open_node(struct lock_fixture *f)
     f->direct = redis_server_client(f->server);
     f->fake = fake_redis_start(redis_server_port(f->server));
     ck_assert(redis_url_parse("redis.url", fake_redis_url(f->fake), &f->url, error, sizeof error));
-    f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,
-                                                             .password_file = "",
-                                                             .connect_timeout_ms = test_ms(1000),
-                                                             .command_timeout_ms = test_ms(300),
-                                                             .breaker = {.consecutive_failures = 1000,
-                                                                         .failure_rate = 1.1,
-                                                                         .window_ms = 10000,
-                                                                         .min_calls = 20,
-                                                                         .open_min_ms = 100,
-                                                                         .open_max_ms = 200,
-                                                                         .clock = &f->on.clock},
-                                                             .clock = &f->on.clock},
-                                error, sizeof error);
-    ck_assert_msg(f->node != NULL, "%s", error);
+    const struct redis_topology_options topology = topology_options(&f->url, &f->on.clock, 300);
+    f->topology = topology_open(&topology);
+    f->node = topology_only(f->topology);
     f->unsettled = unsettled_create();
     ck_assert_ptr_nonnull(f->unsettled);
 }
 
 static inline void lock_open_ports(struct lock_fixture *f)
 {
-    struct lock_store_options options = {.node = f->node,
+    struct lock_store_options options = {.redis = f->topology,
                                          .spool = f->spool,
                                          .unsettled = f->unsettled,
                                          .prefix = "phoenix",
@@ -83,7 +74,7 @@ static inline void lock_open_ports(struct lock_fixture *f)
     for (unsigned i = 0; i < PORTS; i++) {
         if (f->redis)
             f->pools[i] = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
-                                                                         .node = f->node,
+                                                                         .topology = f->topology,
                                                                          .min_idle = 1,
                                                                          .connections_max = 2,
                                                                          .inflight_max = 1024});
@@ -115,7 +106,7 @@ static inline void lock_fixture_close(struct lock_fixture *f)
     for (unsigned i = 0; i < PORTS; i++)
         lock_store_destroy(&f->stores[i]);
     unsettled_destroy(&f->unsettled);
-    redis_node_destroy(&f->node);
+    redis_topology_destroy(&f->topology);
     redis_url_deinit(&f->url);
     if (f->fake) fake_redis_stop(&f->fake);
     resp_close(&f->direct);

@@ -6,6 +6,7 @@
 
 #include "../../support/fake_redis.h"
 #include "../../support/redis_server.h"
+#include "../engine/redis/topology_fixture.h"
 #include "../loop/loop_fixture.h"
 #include "engine/redis/node_private.h"
 #include "engine/redis/script.h"
@@ -26,7 +27,8 @@ struct queue_fixture {
     struct resp_client *direct; /* past the fake */
     struct fake_redis *fake;    /* NULL: none between */
     struct redis_url url;
-    struct redis_node *node;
+    struct redis_topology *topology;
+    struct redis_node *node; /* its only one */
     struct redis_pool *pool;
     struct queue_store *store;
     struct queue_port *port;
@@ -107,25 +109,17 @@ static inline void queue_fixture_open_on(struct queue_fixture *f, bool with_fake
     if (with_fake) f->fake = fake_redis_start(redis_server_port(f->server));
     ck_assert(redis_url_parse("redis.url", with_fake ? fake_redis_url(f->fake) : redis_server_url(f->server),
                               &f->url, error, sizeof error));
-    f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,
-                                                             .password_file = "",
-                                                             .connect_timeout_ms = test_ms(1000),
-                                                             .command_timeout_ms = test_ms(500),
-                                                             .breaker = {.consecutive_failures = 1000,
-                                                                         .failure_rate = 1.1,
-                                                                         .window_ms = 10000,
-                                                                         .min_calls = 20,
-                                                                         .open_min_ms = 100,
-                                                                         .open_max_ms = 200,
-                                                                         .clock = &f->on.clock},
-                                                             .clock = &f->on.clock},
-                                error, sizeof error);
-    ck_assert_msg(f->node != NULL, "%s", error);
-    f->pool = redis_pool_create(&(struct redis_pool_options){
-        .loop = f->on.loop, .node = f->node, .min_idle = 1, .connections_max = 1, .inflight_max = 1024});
+    const struct redis_topology_options topology = topology_options(&f->url, &f->on.clock, 500);
+    f->topology = topology_open(&topology);
+    f->node = topology_only(f->topology);
+    f->pool = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
+                                                             .topology = f->topology,
+                                                             .min_idle = 1,
+                                                             .connections_max = 1,
+                                                             .inflight_max = 1024});
     ck_assert_ptr_nonnull(f->pool);
     f->now_us = INT64_C(1800000000000000);
-    f->store = queue_store_create(&(struct queue_store_options){.node = f->node,
+    f->store = queue_store_create(&(struct queue_store_options){.redis = f->topology,
                                                                 .prefix = "phoenix",
                                                                 .retry_base_ms = 1000,
                                                                 .retry_max_ms = 300000,
@@ -153,7 +147,7 @@ static inline void queue_fixture_close(struct queue_fixture *f)
     spool_destroy(&f->spool);
     loop_fixture_close(&f->on);
     queue_store_destroy(&f->store);
-    redis_node_destroy(&f->node);
+    redis_topology_destroy(&f->topology);
     redis_url_deinit(&f->url);
     if (f->fake) fake_redis_stop(&f->fake);
     resp_close(&f->direct);

@@ -134,7 +134,7 @@ static inline void record_open_house(struct record_fixture *f, int64_t spool_byt
             .cell = metrics_cell(f->metrics)},
         error, sizeof error);
     ck_assert_msg(f->spool != NULL, "%s", error);
-    struct record_store_options options = {.node = f->s.node,
+    struct record_store_options options = {.redis = f->s.topology,
                                            .spool = f->spool,
                                            .lru = f->s.lru,
                                            .unsettled = f->unsettled,
@@ -156,8 +156,11 @@ static inline void record_open(struct record_fixture *f)
 {
     memset(f, 0, sizeof *f);
     state_open(&f->s);
-    f->second = redis_pool_create(&(struct redis_pool_options){
-        .loop = f->s.on.loop, .node = f->s.node, .min_idle = 1, .connections_max = 2, .inflight_max = 1024});
+    f->second = redis_pool_create(&(struct redis_pool_options){.loop = f->s.on.loop,
+                                                               .topology = f->s.topology,
+                                                               .min_idle = 1,
+                                                               .connections_max = 2,
+                                                               .inflight_max = 1024});
     ck_assert_ptr_nonnull(f->second);
     RUN_UNTIL(&f->s.on, redis_pool_ready(f->second) == 1);
     record_open_house(f, 64 << 20);
@@ -178,15 +181,15 @@ static inline void record_close(struct record_fixture *f)
     record_port_close(&f->ports[1]);
     spool_destroy(&f->spool);
     /* What the spool gave back is run by the loop's end. */
-    struct redis_node *node = f->s.node;
+    struct redis_topology *topology = f->s.topology;
     struct lru *lru = f->s.lru;
-    f->s.node = NULL;
+    f->s.topology = NULL;
     f->s.lru = NULL;
     state_close(&f->s);
     record_store_destroy(&f->store);
     unsettled_destroy(&f->unsettled);
     lru_destroy(&lru);
-    redis_node_destroy(&node);
+    redis_topology_destroy(&topology);
     metrics_destroy(&f->metrics);
 }
 

@@ -84,7 +84,7 @@ static inline void replay_open(struct replay_fixture *f)
         error, sizeof error);
     ck_assert_msg(f->spool != NULL, "%s", error);
     ck_assert_ptr_nonnull(f->unsettled = unsettled_create());
-    struct record_store_options options = {.node = f->on.node,
+    struct record_store_options options = {.redis = f->on.topology,
                                            .spool = f->spool,
                                            .lru = f->on.lru,
                                            .unsettled = f->unsettled,

@@ -6,6 +6,7 @@
 
 #include "../../support/fake_redis.h"
 #include "../../support/redis_server.h"
+#include "../engine/redis/topology_fixture.h"
 #include "../loop/loop_fixture.h"
 #include "engine/redis/node_private.h"
 #include "engine/redis/script.h"
@@ -23,7 +24,8 @@ struct state_fixture {
     struct resp_client *direct; /* past the fake */
     struct fake_redis *fake;
     struct redis_url url;
-    struct redis_node *node;
+    struct redis_topology *topology;
+    struct redis_node *node; /* its only one */
     struct lru *lru;
     struct cache_store *store;
     struct redis_pool *pool;
@@ -36,7 +38,7 @@ static inline void state_open_store(struct state_fixture *f)
         .bytes_max = 4 << 20, .pending_bytes_max = 1 << 20, .near_ttl_ms = 60000, .clock = &f->on.clock});
     ck_assert_ptr_nonnull(f->lru);
     f->store = cache_store_create(&(struct cache_store_options){.lru = f->lru,
-                                                                .node = f->node,
+                                                                .redis = f->topology,
                                                                 .prefix = "phoenix",
                                                                 .clock = &f->on.clock,
                                                                 .value_max = 100000,
@@ -64,22 +66,14 @@ static inline void state_open(struct state_fixture *f)
     f->direct = redis_server_client(f->server);
     f->fake = fake_redis_start(redis_server_port(f->server));
     ck_assert(redis_url_parse("redis.url", fake_redis_url(f->fake), &f->url, error, sizeof error));
-    f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,
-                                                             .password_file = "",
-                                                             .connect_timeout_ms = test_ms(1000),
-                                                             .command_timeout_ms = test_ms(500),
-                                                             .breaker = {.consecutive_failures = 1000,
-                                                                         .failure_rate = 1.1,
-                                                                         .window_ms = 10000,
-                                                                         .min_calls = 20,
-                                                                         .open_min_ms = 100,
-                                                                         .open_max_ms = 200,
-                                                                         .clock = &f->on.clock},
-                                                             .clock = &f->on.clock},
-                                error, sizeof error);
-    ck_assert_msg(f->node != NULL, "%s", error);
-    f->pool = redis_pool_create(&(struct redis_pool_options){
-        .loop = f->on.loop, .node = f->node, .min_idle = 1, .connections_max = 4, .inflight_max = 1024});
+    const struct redis_topology_options topology = topology_options(&f->url, &f->on.clock, 500);
+    f->topology = topology_open(&topology);
+    f->node = topology_only(f->topology);
+    f->pool = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
+                                                             .topology = f->topology,
+                                                             .min_idle = 1,
+                                                             .connections_max = 4,
+                                                             .inflight_max = 1024});
     ck_assert_ptr_nonnull(f->pool);
     state_open_store(f);
     RUN_UNTIL(&f->on, redis_pool_ready(f->pool) == 1);
@@ -93,7 +87,7 @@ static inline void state_close(struct state_fixture *f)
     ck_assert_ptr_null(f->store);
     lru_destroy(&f->lru);
     loop_fixture_close(&f->on);
-    redis_node_destroy(&f->node);
+    redis_topology_destroy(&f->topology);
     redis_url_deinit(&f->url);
     fake_redis_stop(&f->fake);
     resp_close(&f->direct);

@@ -288,7 +288,7 @@ START_TEST(embedded_the_table_is_the_truth)
     struct state_fixture e;
     char value[200];
     state_open_embedded(&e);
-    ck_assert(cache_store_embedded(e.store) && !cache_store_degraded(e.store));
+    ck_assert(cache_store_embedded(e.store) && !cache_store_degraded(e.store, SLICE_LITERAL("k")));
     ck_assert_str_eq(read_now(&e, "k", 0), "miss not_found local");
     ck_assert_str_eq(read_now(&e, "k", CACHE_ONLY_IF_CACHED), "miss not_in_table local");
     ck_assert_str_eq(write_now(&e, CACHE_PUT, "k", VALUE_AT(value, "v", 1), wall_ms()), "ok local");

@@ -136,7 +136,7 @@ static unsigned scans_of(const char *prefix)
 {
     /* A prefix is fixed when the store is made. */
     record_store_destroy(&f.store);
-    struct record_store_options options = {.node = f.s.node,
+    struct record_store_options options = {.redis = f.s.topology,
                                            .spool = f.spool,
                                            .lru = f.s.lru,
                                            .unsettled = f.unsettled,

@@ -6,6 +6,7 @@
 
 #include "../../../support/resp.h"
 #include "../../loop/loop_fixture.h"
+#include "topology_fixture.h"
 #include "engine/redis/node_private.h"
 #include "engine/redis/pool.h"
 
@@ -39,7 +40,8 @@ typedef const char *peer_script(struct redis_fixture *f, struct peer *p, const s
 struct redis_fixture {
     struct loop_fixture on;
     struct redis_url url;
-    struct redis_node *node;
+    struct redis_topology *topology;
+    struct redis_node *node; /* its only one */
     char run_id[RUN_ID_SIZE];
     int listener;
     struct loop_io *listener_io;
@@ -191,29 +193,18 @@ static inline void redis_fixture_open(struct redis_fixture *f, const char *useri
                                   &f->url, error, sizeof error),
                   "%s", error);
     FORMAT(f->run_id, "run-1");
-    f->node = redis_node_create(&(struct redis_node_options){.url = &f->url,
-                                                             .password_file = "",
-                                                             .connect_timeout_ms = test_ms(500),
-                                                             .command_timeout_ms = test_ms(250),
-                                                             .breaker = {.consecutive_failures = 1000,
-                                                                         .failure_rate = 1.1,
-                                                                         .window_ms = 10000,
-                                                                         .min_calls = 20,
-                                                                         .open_min_ms = 100,
-                                                                         .open_max_ms = 200,
-                                                                         .clock = &f->on.clock},
-                                                             .clock = &f->on.clock,
-                                                             .on_change = on_node_change,
-                                                             .arg = f},
-                                error, sizeof error);
-    ck_assert_msg(f->node != NULL, "%s", error);
+    struct redis_topology_options topology = topology_options(&f->url, &f->on.clock, 250);
+    topology.on_change = on_node_change;
+    topology.arg = f;
+    f->topology = topology_open(&topology);
+    f->node = topology_only(f->topology);
 }
 
 static inline void redis_fixture_close(struct redis_fixture *f)
 {
     redis_vanish(f);
     loop_fixture_close(&f->on);
-    redis_node_destroy(&f->node);
+    redis_topology_destroy(&f->topology);
     redis_url_deinit(&f->url);
     for (unsigned i = 0; i < PEERS_MAX; i++)
         free(f->peers[i].in);
@@ -269,7 +260,7 @@ static inline struct counted_call *get_init(struct counted_call *c, const char *
 static inline struct redis_pool *open_test_pool(struct redis_fixture *f, unsigned min_idle, unsigned most)
 {
     struct redis_pool *pool = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
-                                                                             .node = f->node,
+                                                                             .topology = f->topology,
                                                                              .min_idle = min_idle,
                                                                              .connections_max = most,
                                                                              .inflight_max = 1024});

@@ -64,7 +64,7 @@ START_TEST(a_refused_password_fails_the_calls_that_wait_and_is_noted)
     RUN_UNTIL(&f.on, a.done);
     ck_assert_int_eq(a.call.outcome, REDIS_CALL_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(a.call.error, "WRONGPASS"));
-    ck_assert(redis_node_password_refused(f.node));
+    ck_assert(redis_secret_refused(redis_topology_secret(f.topology)));
     ck_assert_uint_eq(redis_saw(&f, "GET"), 0);
 }
 END_TEST

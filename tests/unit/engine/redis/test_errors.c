@@ -13,7 +13,7 @@ static const struct {
     {"BUSY Redis is busy running a script", REDIS_ERROR_UNAVAILABLE},
     {"TRYAGAIN Multiple keys request during rehashing of slot", REDIS_ERROR_UNAVAILABLE},
     {"ERR max number of clients reached", REDIS_ERROR_UNAVAILABLE},
-    {"READONLY You can't write against a read only replica.", REDIS_ERROR_REFUSED},
+    {"READONLY You can't write against a read only replica.", REDIS_ERROR_MISPLACED},
     {"OOM command not allowed when used memory > 'maxmemory'.", REDIS_ERROR_REFUSED},
     {"MISCONF Redis is configured to save RDB snapshots", REDIS_ERROR_REFUSED},
     {"NOREPLICAS Not enough good replicas to write.", REDIS_ERROR_REFUSED},

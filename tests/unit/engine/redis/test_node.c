@@ -1,5 +1,6 @@
 /* test_node: the password and where it comes from, the condemned connections, the clock. */
-#include "../../../support/support.h"
+#include "topology_fixture.h"
+
 #include "engine/redis/node_private.h"
 
 #include <stdlib.h>
@@ -7,41 +8,38 @@
 #include <unistd.h>
 
 static struct redis_url url;
-static struct redis_node *node;
+static struct redis_topology *topology;
+static struct redis_node *node; /* its only one */
 static char error[256];
 
 static bool open_with(const char *text, const char *password_file)
 {
     char why[200];
     ck_assert_msg(redis_url_parse("redis.url", text, &url, why, sizeof why), "%s", why);
-    node = redis_node_create(&(struct redis_node_options){.url = &url,
-                                                          .password_file = password_file,
-                                                          .connect_timeout_ms = 500,
-                                                          .command_timeout_ms = 250,
-                                                          .breaker = {.consecutive_failures = 5,
-                                                                      .failure_rate = 0.5,
-                                                                      .window_ms = 10000,
-                                                                      .min_calls = 20,
-                                                                      .open_min_ms = 500,
-                                                                      .open_max_ms = 5000,
-                                                                      .clock = &clock_system},
-                                                          .clock = &clock_system},
-                             error, sizeof error);
-    return node != NULL;
+    struct redis_topology_options options = topology_options(&url, &clock_system, 250);
+    options.password_file = password_file;
+    topology = redis_topology_create(&options, error, sizeof error);
+    node = topology ? topology_only(topology) : NULL;
+    return topology != NULL;
 }
 
 static void close_node(void)
 {
-    redis_node_destroy(&node);
-    ck_assert_ptr_null(node);
-    redis_node_destroy(&node);
+    redis_topology_destroy(&topology);
+    ck_assert_ptr_null(topology);
+    redis_topology_destroy(&topology);
     redis_url_deinit(&url);
+}
+
+static struct redis_secret *secret(void)
+{
+    return redis_topology_secret(topology);
 }
 
 static const char *password(void)
 {
-    static char text[2048];
-    ck_assert(redis_node_password(node, text, sizeof text));
+    static char text[REDIS_PASSWORD_SIZE];
+    redis_secret_copy(secret(), text);
     return text;
 }
 
@@ -99,8 +97,6 @@ START_TEST(the_longest_password_that_fits_a_file_is_taken)
     bool opened = open_with("redis://h", path);
     ck_assert_msg(opened, "%s", error);
     ck_assert_uint_eq(strlen(password()), 1023);
-    char small[16];
-    ck_assert(!redis_node_password(node, small, sizeof small));
 }
 END_TEST
 
@@ -109,14 +105,14 @@ START_TEST(reloading_reads_the_file_again_and_forgets_a_refusal)
     char path[TEST_PATH_MAX];
     scratch_write(scratch_path(path, "password"), "old\n");
     ck_assert(open_with("redis://h", path));
-    ck_assert(!redis_node_password_refused(node));
-    redis_node_note_password_refused(node);
-    ck_assert(redis_node_password_refused(node));
+    ck_assert(!redis_secret_refused(secret()));
+    redis_secret_note_refused(secret());
+    ck_assert(redis_secret_refused(secret()));
     scratch_write(path, "new\n");
     ck_assert_str_eq(password(), "old");
-    ck_assert(redis_node_reload_password(node, error, sizeof error));
+    ck_assert(redis_secret_reload(secret(), error, sizeof error));
     ck_assert_str_eq(password(), "new");
-    ck_assert(!redis_node_password_refused(node));
+    ck_assert(!redis_secret_refused(secret()));
 }
 END_TEST
 
@@ -126,10 +122,10 @@ START_TEST(a_reload_that_fails_keeps_the_old_password)
     scratch_write(scratch_path(path, "password"), "old\n");
     ck_assert(open_with("redis://h", path));
     ck_assert_int_eq(unlink(path), 0);
-    redis_node_note_password_refused(node);
-    ck_assert(!redis_node_reload_password(node, error, sizeof error));
+    redis_secret_note_refused(secret());
+    ck_assert(!redis_secret_reload(secret(), error, sizeof error));
     ck_assert_str_eq(password(), "old");
-    ck_assert(redis_node_password_refused(node));
+    ck_assert(redis_secret_refused(secret()));
 }
 END_TEST
 

@@ -162,7 +162,7 @@ END_TEST
 static struct redis_pool *open_bounded(unsigned inflight_max, _Atomic size_t *queued)
 {
     struct redis_pool *p = redis_pool_create(&(struct redis_pool_options){.loop = f.on.loop,
-                                                                          .node = f.node,
+                                                                          .topology = f.topology,
                                                                           .min_idle = 1,
                                                                           .connections_max = 1,
                                                                           .inflight_max = inflight_max,
