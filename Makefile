@@ -16,7 +16,8 @@ SYSCONFDIR ?= /etc
 PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih sqlite3
 TEST_PC   := check libcurl
 DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
-DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
+DEB_REDIS := redis-server redis-tools
+DEB_TEST  := check libcurl4-openssl-dev openssl iproute2 $(DEB_REDIS)
 DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
 DEB_IMAGE := podman buildah runc catatonit debootstrap
 # Node.js from elsewhere brings its own npm, and Debian's does not install beside it.
@@ -56,7 +57,7 @@ CHAOS_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(CHAOS),$(sort $(wild
 CHAOS_BIN := $(CHAOS:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
-EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
+EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
@@ -74,6 +75,13 @@ run:
 	@$(MAKE) --no-print-directory need-run
 	@$(MAKE) --no-print-directory -j$(shell nproc) all
 	@BUILD=$(BUILD) tools/run.sh
+
+## make demo       a tour with a Redis and two daemons: cache, session, queue, lock, health, and an outage; a few seconds
+.PHONY: demo
+demo:
+	@tools/deps.sh --if-missing $(DEB_RUN) redis-server redis-tools
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@BUILD=$(BUILD) tools/demo.sh
 
 ## make test       install what is missing, build and run all tests
 test:
@@ -119,6 +127,28 @@ kubernetes-redis-test:
 kubernetes-play: kubernetes-test
 	@BUILD=$(BUILD) tests/kubernetes_play.sh
 
+## make test-debian13  the whole test suite on Debian 13, in a root below $(BUILD) that is made once (debian13-root); needs root
+## make test-valkey    the whole test suite with the Valkey of Debian 12's backports, likewise; VALKEY_SUITE=trixie: Debian 13's
+DEBIAN13 := $(BUILD)/debian13
+VALKEY_SUITE ?= bookworm/backports
+VALKEY   := $(BUILD)/valkey-$(subst /,-,$(VALKEY_SUITE))
+.PHONY: debian13-root valkey-root test-debian13 test-valkey
+debian13-root:
+	@tools/debian_root.sh trixie $(DEBIAN13) $(DEB_RUN) $(DEB_TEST)
+test-debian13: debian13-root
+	@tests/in_debian.sh $(DEBIAN13) test
+valkey-root:
+	@tools/debian_root.sh $(VALKEY_SUITE) $(VALKEY) $(filter-out $(DEB_REDIS),$(DEB_RUN) $(DEB_TEST)) valkey-server
+test-valkey: valkey-root
+	@REDIS_SERVER=valkey-server tests/in_debian.sh $(VALKEY) test DEB_REDIS=valkey-server
+
+## make page-test  the page at / in a headless Chromium, screenshots in build/page/shots; needs node, npm, and the net once
+.PHONY: page-test
+page-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) chromium fonts-dejavu-core iproute2
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/page.sh
+
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN) $(BUILD)/phoenix-cached
 
@@ -158,6 +188,11 @@ $(BUILD)/gen/built_with: Makefile
 $(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
 	@mkdir -p $(@D)
 	@tools/embed.sh $< > $@
+
+# The page at / of the admin listener, and the policy that lets run what is in it.
+$(BUILD)/gen/page.html $(BUILD)/gen/page.policy &: tools/page.sh $(wildcard src/http/page/*)
+	@mkdir -p $(@D)
+	@tools/page.sh src/http/page $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh

@@ -38,7 +38,8 @@ static struct metrics_labels label_table(void)
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
                                             [LABEL_REDIRECTION] = "kind",
-                                            [LABEL_TASK_STATE] = "state"},
+                                            [LABEL_TASK_STATE] = "state",
+                                            [LABEL_REDIS] = "redis"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
                                               [LABEL_BOUND] = http_bound_names,
@@ -51,7 +52,8 @@ static struct metrics_labels label_table(void)
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
                                               [LABEL_REDIRECTION] = redis_redirection_names,
-                                              [LABEL_TASK_STATE] = queue_state_names},
+                                              [LABEL_TASK_STATE] = queue_state_names,
+                                              [LABEL_REDIS] = redis_role_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
                                              [LABEL_BOUND] = HTTP_BOUND_COUNT,
@@ -64,7 +66,8 @@ static struct metrics_labels label_table(void)
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
                                              [LABEL_REDIRECTION] = REDIS_REDIRECTION_COUNT,
-                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
+                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1,
+                                             [LABEL_REDIS] = REDIS_ROLE_COUNT}};
 }
 
 /* --- workers --- */
@@ -207,6 +210,13 @@ static bool build_shared(struct app *app, char *error, size_t size)
            build_locks(app) && app_tasks_open(app);
 }
 
+/* What the page shows and does goes over the hand-back's connection: nobody's request waits for it. */
+static void open_admin_records(struct app *app)
+{
+    app->admin_records = record_port_on(app, app->loop, app->state_replay_pool, app->admin_house.cell);
+    app->admin_house.records = &app->admin_records;
+}
+
 static bool build_control(struct app *app)
 {
     struct house_shared *s = &app->shared;
@@ -221,11 +231,15 @@ static bool build_control(struct app *app)
                                    .cell = cell};
     app->admin = server_create(&admin);
     if (!app->admin) return false;
-    if (!s->cache_redis) return app_tasks_open_control(app);
+    if (!s->cache_redis) {
+        open_admin_records(app);
+        return app_tasks_open_control(app);
+    }
     unsigned all = (unsigned)app->config->redis_pool_max_connections; /* one connection to each node */
     if (!app_redis_pools(app, CONTROL, all, cell)) return false;
     app->replay_pool = s->pools[CONTROL];
     app->state_replay_pool = s->state_pools[CONTROL];
+    open_admin_records(app);
     app->replay_port =
         (struct cache_port){.store = s->cache, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
     return app_redis_watch(app, cell) && app_build_handback(app, cell) && app_tasks_open_control(app);

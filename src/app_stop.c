@@ -94,6 +94,7 @@ static void finish(struct app *app)
     if (app->record_replay) record_replay_stop(app->record_replay);
     app_redis_close_pools(app, 0); /* the control loop's */
     app_tasks_close_control(app);
+    if (app->admin_records.store) record_port_close(&app->admin_records);
     lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)

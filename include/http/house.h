@@ -64,10 +64,11 @@ struct house_shared {
 
 struct house {
     struct house_shared *shared;
-    struct cache_port *cache;    /* NULL on the admin listener's loop */
-    struct record_port *records; /* likewise */
-    struct lock_port *lock;      /* likewise */
-    struct queue_port *queue;    /* likewise */
+    struct record_port *records;
+    struct queue_port *queue;
+    /* NULL on the admin listener's loop, which has no route that needs them. */
+    struct cache_port *cache;
+    struct lock_port *lock;
     struct queue_wait_port *waiters;
     struct metrics_cell *cell;
     struct loop *loop;

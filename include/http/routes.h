@@ -4,7 +4,7 @@
 #define PHOENIX_HTTP_ROUTES_H
 
 enum http_route {
-#define X(id, listeners, path, methods, auth, handler) ROUTE_##id,
+#define X(id, api, admin, path, auth, handler) ROUTE_##id,
 #include "http/routes.def"
 #undef X
     ROUTE_UNKNOWN, /* no such path on this listener; also what was refused before it was routed */

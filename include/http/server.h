@@ -12,7 +12,7 @@
 
 #include <stdatomic.h>
 
-/* routes.def: X(enumerator, listeners, methods, pattern, auth, handler). */
+/* Each has methods of its own per route (routes.def). */
 enum http_listener { HTTP_LISTENER_API = 1, HTTP_LISTENER_ADMIN = 2 };
 enum http_peer { HTTP_PEER_TCP, HTTP_PEER_UNIX };
 

@@ -17,6 +17,7 @@ static struct redis_sentinels *rig;
 static struct netns *hosts[SENTINELS];
 static struct daemon *d;
 static struct http_client *h;
+static struct load *load;
 
 /* --- traffic: every write is of a key of its own --- */
 
@@ -83,11 +84,17 @@ static unsigned writes_so_far(void)
     return n;
 }
 
-static void run_for(struct load **load, unsigned more)
+/* A failure of a client's ends the waiting, and the test with its reason. */
+#define AWAIT(condition, ms)                                                                                 \
+    do {                                                                                                     \
+        WAIT_FOR((condition) || load_failed(load), ms);                                                      \
+        if (load_failed(load)) load_stop(&load);                                                             \
+    } while (0)
+
+static void run_for(unsigned more)
 {
     unsigned target = writes_so_far() + more;
-    WAIT_FOR(writes_so_far() >= target || load_failed(*load), 20000);
-    if (load_failed(*load)) load_stop(load); /* fails the test, and says why */
+    AWAIT(writes_so_far() >= target, 20000);
 }
 
 /* The first that the new master has acknowledged; INT64_MAX: none yet. */
@@ -243,14 +250,14 @@ START_TEST(the_daemon_follows_the_master)
             hosts[i] = netns_create();
     }
     open_rig(loss->machines ? hosts : NULL);
-    struct load *load = load_start(THREADS, daemon_port(d), client, NULL);
-    run_for(&load, 100);
+    load = load_start(THREADS, daemon_port(d), client, NULL);
+    run_for(100);
     double before = changes();
     loss->begin();
     struct redis_promotion p = redis_sentinels_await_promotion(rig, 0, 30000);
-    WAIT_FOR(changes() > before, 5000);
+    AWAIT(changes() > before, 5000);
     int64_t moved_ms = now_ms();
-    WAIT_FOR(first_on_redis(moved_ms) != INT64_MAX, 5000);
+    AWAIT(first_on_redis(moved_ms) != INT64_MAX, 5000);
     int64_t first_ms = first_on_redis(moved_ms);
     printf("%s: taken to told %lld ms, told to moved %lld ms, to the first write %lld ms; %u of %u writes "
            "local\n",
@@ -260,7 +267,7 @@ START_TEST(the_daemon_follows_the_master)
     ck_assert_int_le(first_ms - p.told_ms, test_ms(MOVED_WITHIN_MS));
     loss->end();
     redis_sentinels_await_settled(rig, 30000);
-    run_for(&load, 200);
+    run_for(200);
     load_stop(&load);
     WAIT_FOR(daemon_metric(d, "phoenix_journal_entries") == 0 &&
                  daemon_metric(d, "phoenix_pending_entries") == 0,
@@ -276,7 +283,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("sentinel");
-    TCase *c = test_case(suite, "failover", 120);
-    tcase_add_loop_test(c, the_daemon_follows_the_master, 0, sizeof LOSSES / sizeof LOSSES[0]);
+    for (int i = 0; i < (int)(sizeof LOSSES / sizeof LOSSES[0]); i++)
+        tcase_add_loop_test(test_case(suite, LOSSES[i].name, 120), the_daemon_follows_the_master, i, i + 1);
     return test_run(suite);
 }

@@ -27,6 +27,8 @@ struct db_options {
     int64_t bytes_max; /* (page_count - freelist_count) x page size; beyond it appends and puts are DB_FULL */
 };
 
+/* Whether a file can be made or written there. Makes and locks nothing. False with one line in `error`. */
+bool db_check_place(const struct db_options *options, char *error, size_t error_size);
 /* NULL with one line in `error`: cannot be created, is locked by another process, is no database, has a newer
  * schema, or belongs to another identity. */
 struct db *db_open(const struct db_options *options, char *error, size_t error_size);

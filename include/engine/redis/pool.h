@@ -125,5 +125,7 @@ bool redis_pool_submit(struct redis_pool *pool, struct redis_call *call);
 
 /* Established connections, to all nodes; any thread. */
 unsigned redis_pool_ready(const struct redis_pool *pool);
+/* Of these, to the node of that index. */
+unsigned redis_pool_ready_at(const struct redis_pool *pool, unsigned node);
 
 #endif

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
+
 struct name {
     struct name *before;
     char text[REDIS_HOST_SIZE + 16];
@@ -28,6 +30,8 @@ struct redis_node {
     _Atomic size_t condemned_count;
     pthread_mutex_t lock;
     struct redis_address at;
+    struct redis_info info;
+    int64_t ping_us;
     struct condemned condemned[CONDEMNED_MAX];
 };
 
@@ -39,10 +43,8 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
         LOG_S("to", breaker_state_names[to]), LOG_S("why", why),
         LOG_S("effect", to == BREAKER_CLOSED ? "Redis answers; pending writes are handed back"
                                              : "the local table answers; writes are kept to be handed back"));
-    metrics_gauge(node->options.metrics, METRIC_BREAKER_STATE, 0, (double)to);
-    metrics_gauge(node->options.metrics, METRIC_REDIS_UP, 0, to == BREAKER_CLOSED ? 1 : 0);
     pthread_mutex_lock(&node->cell_lock);
-    metrics_count(node->cell, METRIC_BREAKER_CHANGES, (unsigned)to, 0, 1);
+    metrics_count(node->cell, METRIC_BREAKER_CHANGES, node->options.role, (unsigned)to, 1);
     pthread_mutex_unlock(&node->cell_lock);
     if (to == BREAKER_OPEN && node->options.topology) redis_topology_suspect(node->options.topology);
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
@@ -64,6 +66,13 @@ static bool name_it(struct redis_node *node)
     return true;
 }
 
+/* Under the lock, or before there is another thread. */
+static void forget_info(struct redis_node *node)
+{
+    redis_info_parse(SLICE_NONE, &node->info);
+    node->ping_us = -1;
+}
+
 struct redis_node *redis_node_create(const struct redis_node_options *options)
 {
     struct redis_node *node = calloc(1, sizeof *node);
@@ -82,7 +91,7 @@ struct redis_node *redis_node_create(const struct redis_node_options *options)
     node->cell = options->metrics ? metrics_cell(options->metrics) : NULL;
     atomic_store(&node->serves, true);
     atomic_store(&node->covered_at, -1);
-    metrics_gauge(options->metrics, METRIC_REDIS_UP, 0, 1);
+    forget_info(node);
     if (!node->breaker || !name_it(node)) redis_node_destroy(&node);
     return node;
 }
@@ -137,6 +146,7 @@ void redis_node_move(struct redis_node *node, const struct redis_address *to)
 {
     pthread_mutex_lock(&node->lock);
     node->at = *to;
+    forget_info(node);
     (void)name_it(node); /* without memory it keeps the old name */
     atomic_fetch_add(&node->moves, 1);
     pthread_mutex_unlock(&node->lock);
@@ -191,6 +201,30 @@ int64_t redis_node_wall_ms(const struct redis_node *node)
 void redis_node_set_offset(struct redis_node *node, int64_t offset_ms)
 {
     atomic_store_explicit(&node->offset_ms, offset_ms, memory_order_relaxed);
+}
+
+/* --- what it tells of itself --- */
+
+void redis_node_info(struct redis_node *node, struct redis_info *out, int64_t *out_ping_us)
+{
+    pthread_mutex_lock(&node->lock);
+    *out = node->info;
+    *out_ping_us = node->ping_us;
+    pthread_mutex_unlock(&node->lock);
+}
+
+void redis_node_set_info(struct redis_node *node, const struct redis_info *info)
+{
+    pthread_mutex_lock(&node->lock);
+    node->info = *info;
+    pthread_mutex_unlock(&node->lock);
+}
+
+void redis_node_set_ping(struct redis_node *node, int64_t ping_us)
+{
+    pthread_mutex_lock(&node->lock);
+    node->ping_us = ping_us;
+    pthread_mutex_unlock(&node->lock);
 }
 
 /* --- condemned connections --- */

@@ -78,7 +78,8 @@ static void fail_waiting(struct node_pool *p, int64_t due_us, const char *why)
         call->outcome = REDIS_CALL_UNAVAILABLE;
         snprintf(call->error, sizeof call->error, "%s", why);
         if (!p->closing && p->owner.unsent(p->owner.arg, call)) continue;
-        metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
+        metrics_count(p->options.cell, METRIC_REDIS_CALLS, redis_node_options(p->node)->role, call->outcome,
+                      1);
         call->done(call);
     }
 }
@@ -280,7 +281,7 @@ bool node_pool_submit(struct node_pool *p, struct redis_call *call)
     struct member *m = least_loaded(p);
     if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);
     if (m ? conn_inflight(m->conn) >= p->options.inflight_max : p->waiting_count >= p->options.inflight_max) {
-        metrics_count(p->options.cell, METRIC_REDIS_FULL, 0, 0, 1);
+        metrics_count(p->options.cell, METRIC_REDIS_FULL, redis_node_options(p->node)->role, 0, 1);
         return false;
     }
     if (m) {

@@ -162,12 +162,16 @@ bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
     return dispatch(p, call);
 }
 
+unsigned redis_pool_ready_at(const struct redis_pool *p, unsigned node)
+{
+    const struct node_pool *of = atomic_load(&p->of[node]);
+    return of ? node_pool_ready(of) : 0;
+}
+
 unsigned redis_pool_ready(const struct redis_pool *p)
 {
     unsigned ready = 0;
-    for (unsigned i = 0; i < REDIS_NODES_MAX; i++) {
-        const struct node_pool *of = atomic_load(&p->of[i]);
-        ready += of ? node_pool_ready(of) : 0;
-    }
+    for (unsigned i = 0; i < REDIS_NODES_MAX; i++)
+        ready += redis_pool_ready_at(p, i);
     return ready;
 }

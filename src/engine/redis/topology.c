@@ -59,6 +59,7 @@ static struct redis_node *add_node(struct redis_topology *t, const struct redis_
                                          .at = at,
                                          .topology = t,
                                          .index = index,
+                                         .role = o->role,
                                          .secret = t->secret,
                                          .tls = o->tls,
                                          .connect_timeout_ms = o->connect_timeout_ms,

@@ -97,7 +97,7 @@ static bool open_eye(struct redis_watch *w, struct redis_node *node)
     struct eye *eye = &w->eyes[redis_node_options(node)->index];
     const struct redis_watch_options *o = &w->options;
     *eye = (struct eye){.watch = w, .node = node, .moves = redis_node_moves(node)};
-    struct redis_probe_options probe = {o->loop, node, o->log, o->metrics, o->cell};
+    struct redis_probe_options probe = {o->loop, node, o->log, o->cell};
     struct redis_tracking_options tracking = {o->loop, node,    o->prefix, o->log, o->cell,
                                               on_live, on_lost, on_change, eye,    on_sure};
     eye->probe = redis_probe_create(&probe);
