@@ -2,6 +2,7 @@
 #include "cluster_fixture.h"
 
 #include "engine/redis/cluster_map.h"
+#include "engine/redis/probe.h"
 #include "engine/redis/topology_cluster.h"
 
 static struct cluster_fixture f;
@@ -257,6 +258,34 @@ START_TEST(more_masters_than_there_is_room_for_leave_the_rest_out)
 }
 END_TEST
 
+/* --- probe --- */
+
+START_TEST(a_circuit_closes_only_where_the_cluster_is_well)
+{
+    struct redis_node *node = redis_topology_at(f.topology, 0);
+    struct breaker *breaker = redis_node_breaker(node);
+    f.nodes[0].failing = true;
+    for (int i = 0; i < 1000; i++)
+        breaker_record(breaker, breaker_generation(breaker), BREAKER_FAILURE);
+    ck_assert(!breaker_allows(breaker));
+    struct redis_probe *probe =
+        redis_probe_create(&(struct redis_probe_options){.loop = f.on.loop, .node = node, .cell = f.cell});
+    ck_assert_ptr_nonnull(probe);
+    while (fake_saw(&f.nodes[0], "CLUSTER INFO") < 4) {
+        f.on.ahead_us += 20000;
+        loop_fixture_turn(&f.on);
+        ck_assert(!breaker_allows(breaker));
+    }
+    ck_assert_uint_ge(fake_saw(&f.nodes[0], "PING"), 4);
+    f.nodes[0].failing = false;
+    while (!breaker_allows(breaker)) {
+        f.on.ahead_us += 20000;
+        loop_fixture_turn(&f.on);
+    }
+    redis_probe_destroy(&probe);
+}
+END_TEST
+
 /* --- text --- */
 
 static const struct {
@@ -318,6 +347,7 @@ int main(void)
     tcase_add_test(t, without_suspicion_it_is_polled);
     tcase_add_test(t, a_circuit_that_opens_is_a_suspicion);
     tcase_add_test(t, more_masters_than_there_is_room_for_leave_the_rest_out);
+    tcase_add_test(t, a_circuit_closes_only_where_the_cluster_is_well);
     t = test_case(s, "text", 10);
     tcase_add_loop_test(t, a_redirection_names_slot_and_node, 0,
                         sizeof REDIRECTIONS / sizeof REDIRECTIONS[0]);
