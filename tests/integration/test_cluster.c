@@ -29,6 +29,23 @@ static void close_all(void)
     redis_cluster_stop(&c);
 }
 
+/* The daemon is nobody but the user of config/redis/users.acl, with what a cluster needs besides. */
+static void open_as_user(void)
+{
+    char path[TEST_PATH_MAX], lines[4096], url[300];
+    char *text = file_read(repository_path(path, "config/redis/users.acl"), NULL);
+    char *user = strstr(text, "\nuser ");
+    ck_assert_ptr_nonnull(user);
+    user[1 + strcspn(user + 1, "\n")] = 0;
+    FORMAT(lines, "%s >secret +cluster|slots +cluster|info +asking\n", user + 1);
+    free(text);
+    c = redis_cluster_start(&(struct redis_cluster_options){.no_replicas = true, .lines = lines});
+    FORMAT(url, "redis-cluster://phoenix:secret@%s", redis_cluster_url(c) + strlen("redis-cluster://"));
+    d = daemon_start(&(struct daemon_options){.redis_url = url});
+    h = daemon_client(d);
+    WAIT_FOR(daemon_log_has(d, "the cluster's slots are known"), 5000);
+}
+
 static const struct http_answer *post(const char *path, const char *body)
 {
     return http_send(h, "POST", path, body);
@@ -183,6 +200,37 @@ START_TEST(tasks_flow_and_waiting_requests_are_woken)
 }
 END_TEST
 
+START_TEST(the_daemons_redis_user_suffices)
+{
+    char path[64], id[32];
+    WAIT_FOR(daemon_metric(d, "phoenix_near_live") == 1, 5000);
+    for (int i = 0; i < 12; i++) {
+        FORMAT(path, "/cache/k-%d", i);
+        EXPECT_STATUS(http_send(h, "PUT", path, "{\"response\":\"r\",\"ttl\":600}"), 201);
+        EXPECT_STATUS(http_get(h, path), 200);
+        EXPECT_STATUS(http_send(h, "PUT", FORMAT(path, "/session/s-%d", i), "{}"), 201);
+        EXPECT_STATUS(post(FORMAT(path, "/locks/l-%d", i), "{\"ttl\":60}"), 201);
+    }
+    EXPECT_STATUS(post("/tasks", "{\"payload\":1}"), 201);
+    EXPECT_STATUS(http_get(h, "/session"), 200);
+    FORMAT(path, "phoenix:cache:%s", FORMAT(id, "k-%d", 0));
+    int slot = redis_cluster_slot(c, path), to = (redis_cluster_owner(c, slot) + 1) % CLUSTER_MASTERS;
+    redis_cluster_migration_begin(c, slot, to);
+    while (redis_cluster_migration_step(c, slot, to, 10) > 0)
+        continue;
+    EXPECT_STATUS(http_request(h, "GET", "/cache/k-0", "Cache-Control: no-cache", NULL, 0), 200);
+    expect_redis();
+    ck_assert(daemon_metric(d, "phoenix_redis_redirections_total{kind=\"ask\"}") > 0);
+    redis_cluster_migration_end(c, slot, to);
+    for (int i = 0; i < CLUSTER_MASTERS; i++) {
+        struct resp_client *r = redis_server_client(redis_cluster_node(c, i));
+        const struct resp_value *log = resp_call(r, "ACL", "LOG");
+        ck_assert(log && log->type == '*' && log->count == 0);
+        resp_close(&r);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cluster");
@@ -193,5 +241,8 @@ int main(void)
     tcase_add_test(t, a_list_without_one_master_says_that_it_is_partial);
     tcase_add_test(t, locks_exclude_and_wait);
     tcase_add_test(t, tasks_flow_and_waiting_requests_are_woken);
+    t = test_case(s, "user", 60);
+    tcase_add_checked_fixture(t, open_as_user, close_all);
+    tcase_add_test(t, the_daemons_redis_user_suffices);
     return test_run(s);
 }

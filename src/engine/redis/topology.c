@@ -273,7 +273,7 @@ static void settle(struct redis_topology *t)
 
 unsigned topology_apply(struct redis_topology *t, const struct cluster_map *map)
 {
-    struct redis_node *nodes[CLUSTER_MAP_NODES_MAX];
+    struct redis_node *nodes[CLUSTER_MAP_NODES_MAX] = {NULL};
     bool kept[REDIS_NODES_MAX] = {false}, new;
     unsigned left_out = 0;
     pthread_mutex_lock(&t->lock);

@@ -30,6 +30,7 @@
 enum {
     CANDIDATES_MAX = 2 * REDIS_NODES_MAX + REDIS_SEEDS_MAX,
     ADDRESSES_TRIED = 8,
+    TURNS = 1024,
     DISTANCE_MIN_MS = 100,
     DISTANCE_MAX_MS = 1000,
     POLL_MS = 3000,
@@ -267,7 +268,7 @@ static void on_timer(void *arg)
     c->was_suspected = c->suspected;
     c->suspected = c->believed = c->fallback = false;
     c->count = c->next = 0;
-    c->turn = (unsigned)random_below(REDIS_NODES_MAX * REDIS_SEEDS_MAX);
+    c->turn = (unsigned)random_below(TURNS);
     add_serving(c, true);
     for (unsigned i = 0; i < url->seed_count; i++)
         add_candidate(c, &url->seeds[(i + c->turn) % url->seed_count]);
