@@ -188,10 +188,11 @@ export class Daemon {
         });
     }
 
-    // The first series of this name.
+    // All series of this name together.
     async metric(name) {
         const { body } = await this.send('GET', '/metrics', { port: this.adminPort });
-        return Number(body.split('\n').find((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))?.split(' ').at(-1) ?? 0);
+        const series = body.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
+        return series.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
     }
 
     redisUp(up = true) {
