@@ -18,7 +18,7 @@ TEST_PC   := check libcurl
 DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
 DEB_REDIS := redis-server redis-tools
 DEB_TEST  := check libcurl4-openssl-dev openssl iproute2 $(DEB_REDIS)
-DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
+DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd python3-yaml
 DEB_IMAGE := podman buildah runc catatonit debootstrap
 # Node.js from elsewhere brings its own npm, and Debian's does not install beside it.
 DEB_BENCH = webdis wrk strace valgrind $(shell command -v npm >/dev/null || echo nodejs npm)
@@ -113,6 +113,13 @@ prometheus-test:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) prometheus jq iproute2
 	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/prometheus.sh
+
+## make openapi-test  docs/openapi.yaml linted, and every operation and status in it driven; needs node, npm, and the net once
+.PHONY: openapi-test
+openapi-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) python3-yaml
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached $(BUILD)/tests/preload/failing_disk.so
+	@BUILD=$(BUILD) tests/openapi.sh
 
 ## make kubernetes-test  kubernetes/ rendered and judged strictly; needs kubectl, node, npm, and the net once
 .PHONY: kubernetes-test
@@ -302,8 +309,13 @@ $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $< $(LIBS_ALL)
 
-## make docs       regenerate what comes from the tables (sample configuration, man pages)
-docs: all
+## make docs       regenerate docs/openapi.json from openapi.yaml, and what comes from the tables (sample configuration, man pages)
+docs:
+	@tools/deps.sh --if-missing $(DEB_RUN) python3-yaml
+	@mkdir -p $(BUILD)
+	tools/openapi.py docs/openapi.yaml > $(BUILD)/openapi.json
+	@cmp -s $(BUILD)/openapi.json docs/openapi.json || cp $(BUILD)/openapi.json docs/openapi.json
+	@$(MAKE) --no-print-directory all
 	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
 	tools/man.sh $(BUILD)/phoenix-cached $(VERSION) $(RELEASED)
 

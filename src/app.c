@@ -20,7 +20,8 @@ static void warn_unknown(void *arg, const char *text)
     LOG(arg, LOG_WARN, "configuration", LOG_S("warning", text));
 }
 
-/* Reloads what can be: the bearer token, the Redis password, the log level. The rest needs a restart. */
+/* Reloads what can be: the bearer token, the Redis password, the log level, the access log. The rest needs a
+ * restart. */
 static void on_reload(void *arg)
 {
     struct app *app = arg;
@@ -33,6 +34,7 @@ static void on_reload(void *arg)
             LOG_S("error", config_error.text));
     } else {
         log_set_level(log, app_log_level(&fresh));
+        app_set_access_log(app, &fresh);
         config_deinit(&fresh);
     }
     if (!auth_reload(app->shared.http.auth, error, sizeof error))

@@ -21,6 +21,20 @@ enum log_level app_log_level(const struct config *c)
     return LOG_INFO;
 }
 
+void app_set_access_log(struct app *app, const struct config *c)
+{
+    static const struct {
+        const char *name;
+        enum http_access_log mode;
+    } NAMES[] = {{"errors", HTTP_ACCESS_ERRORS}, {"all", HTTP_ACCESS_ALL}, {"true", HTTP_ACCESS_ALL}};
+    enum http_access_log mode = HTTP_ACCESS_OFF; /* "off", "false"; config_load admits no other */
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        if (strcmp(c->http_access_log, NAMES[i].name) == 0) mode = NAMES[i].mode;
+    atomic_store(&app->shared.http.access_sample,
+                 (uint64_t)(c->http_access_log_sample * (double)(UINT64_C(1) << HTTP_SHARE_BITS)));
+    atomic_store(&app->shared.http.access_log, (int)mode);
+}
+
 static struct metrics_labels label_table(void)
 {
     static const char *const BACKENDS[] = {"redis", "local"};
@@ -184,8 +198,8 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->cache_ttl_s = c->cache_ttl;
     s->http.limits = (struct http_limits){
         c->http_connections_max, (size_t)c->http_body_max,   (size_t)c->http_inflight_bytes_max,
-        c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms,
-        c->http_access_log};
+        c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms};
+    app_set_access_log(app, c);
     s->http.auth = auth_create(c->http_token_file, c->http_allowed_hosts, error, size);
     if (!s->http.auth || !app_redis_open(app, error, size)) return false;
     size_t bytes = table_bytes(c);

@@ -67,6 +67,8 @@ struct app {
 /* --- app_build.c --- */
 
 enum log_level app_log_level(const struct config *c);
+/* http.access_log and its sampling; any time. */
+void app_set_access_log(struct app *app, const struct config *c);
 /* What all loops share; then the workers (not running yet), and what the control loop has to itself. */
 bool app_build(struct app *app, char *error, size_t size);
 bool app_start_workers(struct app *app);

@@ -1,14 +1,14 @@
 #!/bin/sh
-# page.sh DIRECTORY PAGE POLICY: joins page.html, page.css and page.js to one file, PAGE, that needs no other, and writes the
+# page.sh DIRECTORY PAGE POLICY: joins page.html, page.css, words.js and page.js to one file, PAGE, that needs no other, and writes the
 # Content-Security-Policy that lets run what is in it, told by its hashes, to POLICY. Indentation is left out: no line of a text
 # begins with blanks that matter.
 set -eu
 from=$1 page=$2 policy=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for part in page.html page.css page.js; do
-    sed 's/^ *//' "$from/$part" >"$work/$part"
-done
+sed 's/^ *//' "$from/page.html" >"$work/page.html"
+sed 's/^ *//' "$from/page.css" >"$work/page.css"
+sed 's/^ *//' "$from/words.js" "$from/page.js" >"$work/page.js"
 
 hash_of() { # as CSP names it: base64 of the SHA-256's bytes
     env printf "$(sha256sum <"$work/$1" | cut -c1-64 | sed 's/../\\x&/g')" | base64

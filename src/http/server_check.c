@@ -13,6 +13,7 @@ enum { REQUEST_ID_MAX = 128 };
 struct scan {
     struct exchange *x;
     unsigned count;
+    bool traced_twice;
     const char *broken; /* why the headers are malformed; NULL: they are not */
     const char *next;   /* where the next name must begin */
 };
@@ -84,6 +85,8 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
         } else if (singles & 1U << i) {
             scan->broken = twice[i];
             return MHD_NO;
+        } else if (i == HTTP_HEADER_TRACEPARENT) {
+            scan->traced_twice = true;
         }
         return MHD_YES;
     }
@@ -227,6 +230,7 @@ static enum status check_form(struct exchange *x, const char *version, const cha
     }
     (void)MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, on_header, &scan);
     x->expects = x->request.header[HTTP_HEADER_EXPECT].ptr != NULL;
+    if (scan.traced_twice) x->request.header[HTTP_HEADER_TRACEPARENT] = SLICE_NONE; /* which is meant? */
     struct slice *id = &x->request.header[HTTP_HEADER_REQUEST_ID];
     x->request_id_legal = is_request_id(*id);
     if (!x->request_id_legal) *id = SLICE_NONE; /* nobody shall echo it */

@@ -76,7 +76,7 @@ void handback_refused(struct handback_slot *s, const char *error)
     r->outcomes[HANDBACK_REFUSED]++;
     metrics_count(r->options.port->cell, METRIC_JOURNAL_REPLAYS, HANDBACK_REFUSED, 0, 1);
     LOG(r->options.log, LOG_WARN, "Redis refuses a journaled change; trying again", LOG_S("error", error),
-        LOG_SL("id", s->id), LOG_I("retry_ms", delay_ms));
+        LOG_SL("id", s->id), LOG_I("retry_ms", delay_ms), LOG_TRACE(&s->trace));
     handback_put_back(s, delay_ms);
 }
 
@@ -97,15 +97,16 @@ void handback_count(struct handback_slot *s)
         r->conflicts++;
         metrics_count(r->options.port->cell, METRIC_JOURNAL_CONFLICTS, 0, 0, 1);
         LOG(r->options.log, LOG_WARN, "a journaled change met another one", LOG_S("kind", kind_name(s)),
-            LOG_I("op", s->entry.op), LOG_SL("id", s->id), LOG_S("decided", s->verdict));
+            LOG_I("op", s->entry.op), LOG_SL("id", s->id), LOG_S("decided", s->verdict),
+            LOG_TRACE(&s->trace));
     }
     if (s->outcome == HANDBACK_GIVEN_UP)
         LOG(r->options.log, LOG_WARN, "a journaled change is older than spool.age_max: given up",
-            LOG_S("kind", kind_name(s)), LOG_I("op", s->entry.op), LOG_SL("id", s->id));
+            LOG_S("kind", kind_name(s)), LOG_I("op", s->entry.op), LOG_SL("id", s->id), LOG_TRACE(&s->trace));
     if (s->outcome == HANDBACK_FOREIGN)
         LOG(r->options.log, LOG_WARN, "a journaled change cannot be handed back: set aside",
             LOG_S("kind", kind_name(s)), LOG_I("op", s->entry.op), LOG_SL("id", s->id),
-            LOG_S("reason", s->reason));
+            LOG_S("reason", s->reason), LOG_TRACE(&s->trace));
 }
 
 /* --- pace --- */

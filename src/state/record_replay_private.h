@@ -30,6 +30,7 @@ struct handback_slot {
     bool changed;     /* touches were merged into the entry while it was in hand */
     struct buf bytes; /* change id, body, copy */
     struct db_entry entry;
+    struct trace trace; /* of the request that made it */
     const char *reason; /* why it is set aside; NULL: it is removed */
 
     struct redis_call call;

@@ -266,7 +266,8 @@ static size_t read_list(char names[COMMANDS_MAX][NAME_SIZE])
     char *line = strstr(text, "\nuser phoenix ");
     ck_assert_ptr_nonnull(line);
     line[1 + strcspn(line + 1, "\n")] = 0;
-    for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n")) {
+    char *rest = NULL;
+    for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) {
         if (word[0] != '+') continue;
         ck_assert_uint_lt(n, COMMANDS_MAX);
         FORMAT(names[n], "%s", word + 1);

@@ -365,6 +365,18 @@ START_TEST(status_shows_what_each_node_tells_of_itself)
 }
 END_TEST
 
+START_TEST(in_embedded_mode_there_is_no_node_to_tell_of)
+{
+    d = daemon_start(NULL);
+    admin = http_open(daemon_admin_port(d));
+    ck_assert(daemon_metric(d, "phoenix_embedded") == 1);
+    ck_assert(daemon_metric(d, "phoenix_redis_state_evictable") == 0);
+    EXPECT_STATUS(http_get(admin, "/metrics"), 200);
+    ck_assert_ptr_null(strstr(http_get(admin, "/metrics")->body, "node=\""));
+    ck_assert_ptr_nonnull(strstr(readyz(), "\"redis\":[]"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("two_redises");
@@ -377,8 +389,9 @@ int main(void)
     tcase_add_test(c, state_survives_while_the_caches_redis_evicts_everything);
     tcase_add_test(c, a_journal_goes_to_no_other_pair_of_redises);
     tcase_add_test(c, status_shows_what_each_node_tells_of_itself);
-    TCase *evicting = test_case(suite, "evicting", 60);
-    tcase_add_checked_fixture(evicting, NULL, close_all);
-    tcase_add_loop_test(evicting, state_on_a_redis_that_may_evict_it_is_told, 0, 2);
+    TCase *told_case = test_case(suite, "told", 60);
+    tcase_add_checked_fixture(told_case, NULL, close_all);
+    tcase_add_loop_test(told_case, state_on_a_redis_that_may_evict_it_is_told, 0, 2);
+    tcase_add_test(told_case, in_embedded_mode_there_is_no_node_to_tell_of);
     return test_run(suite);
 }

@@ -18,7 +18,7 @@ async function open(daemon, {width = 1280, scheme = 'light', answers = [], url =
   page.allowed = answers;
   page.on('console', message => {
     const refused = /the server responded with a status of (\d+)/.exec(message.text());
-    const known = refused && page.allowed.includes(Number(refused[1])) || page.allowed.includes('away') && /ERR_CONNECTION_REFUSED/.test(message.text());
+    const known = refused && page.allowed.includes(Number(refused[1])) || page.allowed.includes('away') && /net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE)/.test(message.text());
     if (['error', 'warn'].includes(message.type()) && !known) faults.push(`console: ${message.text()}`);
   });
   page.on('pageerror', error => faults.push(`script: ${error.message}`));

@@ -16,7 +16,7 @@
 
 enum {
     DIRECTORY_MAX = 4096,
-    SCHEMA_VERSION = 2,          /* 1: without the task queue */
+    SCHEMA_VERSION = 3,          /* 1: without the task queue; 2: without the journal's trace */
     APPLICATION_ID = 0x70686E78, /* tells our file from another program's: "phnx" */
     CHECKPOINT_PAGES = 1000,
     WAL_BYTES_KEPT = 8 * 1024 * 1024
@@ -30,7 +30,8 @@ static const char SCHEMA[] =
     "CREATE INDEX records_expiry ON records (expires_ms) WHERE expires_ms > 0;"
     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, op INTEGER NOT NULL,"
     " flags INTEGER NOT NULL, id BLOB NOT NULL, change_id BLOB NOT NULL, base INTEGER NOT NULL,"
-    " stamp_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, aside BLOB, body BLOB NOT NULL, copy BLOB);"
+    " stamp_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, aside BLOB, body BLOB NOT NULL, copy BLOB,"
+    " trace BLOB);"
     "CREATE INDEX journal_waiting ON journal (kind, id, seq) WHERE aside IS NULL;"
     "CREATE INDEX journal_aside ON journal (seq) WHERE aside IS NOT NULL;"
     "CREATE TABLE locks (name BLOB PRIMARY KEY, fence INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
@@ -368,6 +369,7 @@ static bool create_schema(const struct failure *f, struct db *db)
              APPLICATION_ID, SCHEMA_VERSION);
     if (code == SQLITE_OK) code = execute(db, "BEGIN IMMEDIATE");
     if (code == SQLITE_OK && version < 1) code = execute(db, SCHEMA);
+    if (code == SQLITE_OK && version >= 1) code = execute(db, "ALTER TABLE journal ADD COLUMN trace BLOB");
     if (code == SQLITE_OK) code = execute(db, DB_QUEUE_SCHEMA);
     if (code == SQLITE_OK) code = execute(db, mark);
     return code == SQLITE_OK || refuse_code(f, db, code);

@@ -71,6 +71,15 @@ bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis
     return true;
 }
 
+/* Of a command that it does not know Redis repeats the arguments: a password, or a part of a value. What this
+ * leaves is in log lines and problems. */
+static struct slice without_arguments(struct slice text)
+{
+    static const char marker[] = ", with args beginning with:";
+    const char *at = text.len ? memmem(text.ptr, text.len, marker, sizeof marker - 1) : NULL;
+    return at ? (struct slice){text.ptr, (size_t)(at - text.ptr)} : text;
+}
+
 /* Callers may ask for the same as often as they like. */
 void conn_log_denial(struct conn *c, const char *what)
 {
@@ -114,6 +123,7 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     enum redis_outcome outcome = OUTCOME[class];
     if (c->options.events.misplaced) take_redirection(c, call, class, text);
     if (outcome > call->worst) call->worst = outcome;
+    text = without_arguments(text);
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
     /* Redis may close right behind it (maxclients), before the rest of the greeting is answered. */

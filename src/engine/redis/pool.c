@@ -101,11 +101,13 @@ static bool on_unsent(void *arg, struct redis_call *call)
 /* MOVED, ASK, TRYAGAIN: the node is well, and the call goes to where it said. */
 static bool on_redirected(struct redis_pool *p, struct redis_node *node, struct redis_call *call)
 {
+    enum redis_role role = redis_node_options(node)->role;
     breaker_record(redis_node_breaker(node), call->generation, BREAKER_SUCCESS);
-    metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, call->redirection, 0, 1);
+    metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, role, call->redirection, 1);
     if (call->redirection != REDIS_REDIRECTION_ASK) redis_topology_suspect(p->options.topology);
     bool again = call->redirections++ < REDIS_REDIRECTIONS_MAX;
-    if (!again) metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, REDIS_REDIRECTION_EXHAUSTED, 0, 1);
+    if (!again)
+        metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, role, REDIS_REDIRECTION_EXHAUSTED, 1);
     call->asking = call->redirection == REDIS_REDIRECTION_ASK;
     if (again && call->to && dispatch_to(p, call->to, call)) return true;
     bool away = call->to && !breaker_allows(redis_node_breaker(call->to));

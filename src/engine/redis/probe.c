@@ -27,6 +27,8 @@ struct redis_probe {
     unsigned pings;
     int64_t next_ping_us;
     int64_t sent_wall_ms, sent_us;
+    int64_t time_us,
+        trip_us; /* when the server's clock was last learned, and how long that reply took; 0: never */
     struct loop_timer timer;
     struct redis_call call;
     struct redis_command commands[2];
@@ -89,6 +91,15 @@ static void send_probe(struct redis_probe *p, unsigned count, void (*done)(struc
 
 /* --- PING and TIME --- */
 
+/* A reply says what the clock was at some moment of its trip. One that took much longer than the one that
+ * holds is passed over, until that one is so old that the clocks may have drifted as far apart (1 ms a
+ * second). */
+static bool is_vague(const struct redis_probe *p, int64_t trip_us, int64_t now_us)
+{
+    if (trip_us > 2 * SLOW_TRIP_MS * INT64_C(1000)) return true;
+    return p->time_us && trip_us > 2 * p->trip_us + (now_us - p->time_us) / 1000;
+}
+
 static void take_time(struct redis_probe *p, const struct redis_reply *time)
 {
     struct redis_reply seconds, micros;
@@ -97,10 +108,11 @@ static void take_time(struct redis_probe *p, const struct redis_reply *time)
         return;
     int64_t server_ms =
         strtoll(seconds.text.ptr, NULL, 10) * 1000 + strtoll(micros.text.ptr, NULL, 10) / 1000;
-    int64_t half_trip_ms = (loop_now_us(p->options.loop) - p->sent_us) / 2000;
-    if (server_ms < 0 || server_ms > WALL_MAX_MS || half_trip_ms > SLOW_TRIP_MS)
-        return; /* absurd, or too vague */
-    redis_node_set_offset(p->options.node, server_ms - (p->sent_wall_ms + half_trip_ms));
+    int64_t now_us = loop_now_us(p->options.loop), trip_us = now_us - p->sent_us;
+    if (server_ms < 0 || server_ms > WALL_MAX_MS || is_vague(p, trip_us, now_us)) return;
+    p->time_us = now_us;
+    p->trip_us = trip_us;
+    redis_node_set_offset(p->options.node, server_ms - (p->sent_wall_ms + trip_us / 2000));
 }
 
 static bool asks_for_state(const struct redis_probe *p)
@@ -160,6 +172,7 @@ static void on_ready(void *arg)
 {
     struct redis_probe *p = arg;
     p->ready = true;
+    p->time_us = 0; /* perhaps another server's clock by now */
     p->awaiting[0] = 0;
     p->pings = 0; /* INFO at once: a Redis that was started again may have other options */
     p->probing = breaker_probe_begin(redis_node_breaker(p->options.node), true);

@@ -115,7 +115,8 @@ static void apply(struct topology_cluster *c, const struct cluster_map *map)
     c->epoch = map->epoch;
     c->known = true;
     c->missing_logged = false;
-    metrics_count(c->options.cell, METRIC_REDIS_MAPS, 0, 0, 1);
+    metrics_count(c->options.cell, METRIC_REDIS_MAPS, redis_topology_options(c->options.topology)->role, 0,
+                  1);
 }
 
 static void end_of_candidates(struct topology_cluster *c)
@@ -123,7 +124,8 @@ static void end_of_candidates(struct topology_cluster *c)
     if (c->fallback && (c->best->ok || c->best->epoch >= c->epoch)) {
         apply(c, c->best);
     } else {
-        metrics_count(c->options.cell, METRIC_REDIS_MAPS, 1, 0, 1);
+        metrics_count(c->options.cell, METRIC_REDIS_MAPS, redis_topology_options(c->options.topology)->role,
+                      1, 1);
         if (!c->missing_logged)
             LOG(topology_of(c)->log, LOG_WARN, "no node of the cluster tells who serves which slot",
                 LOG_S("redis", redis_topology_name(c->options.topology)), LOG_I("asked", c->count));

@@ -2,8 +2,6 @@
  * shows what came. Lists are asked for when their counts change, when a reader acts, and slowly otherwise.
  * All text goes in as text: nothing here makes markup of what the daemon says. Rows are kept by key, so that
  * what a reader has opened or focused stays. Rates and latencies are differences of /metrics over a minute. */
-'use strict';
-
 const POLL_MS = 2000, SLOW_MS = 30000, WAIT_MS = 5000, WINDOW_MS = 60000, LIST_MS = 10000, AGENTS_MS = 30000;
 const TASKS_PAGE = 20, AGENTS_PAGE = 250, AGENTS_PAGES = 4;
 const STATES = ['ready', 'delayed', 'leased', 'dead', 'bad'];
@@ -38,85 +36,13 @@ async function ask(path, method = 'GET') {
 const askJson = async path => (await ask(path)).json();
 const why = error => error.status ? error.message : error.name === 'TimeoutError' ? 'no answer within 5 s' : 'the daemon does not answer';
 
-/* Prometheus text: [{labels, value}] by name. */
-function parse(text) {
-  const series = new Map();
-  for (const row of text.split('\n')) {
-    const hit = /^([a-zA-Z_]\w*)(?:\{(.*)\})? (\S+)$/.exec(row);
-    if (!hit) continue;
-    const labels = {};
-    for (const [, name, value] of (hit[2] || '').matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) labels[name] = value;
-    if (!series.has(hit[1])) series.set(hit[1], []);
-    series.get(hit[1]).push({labels, value: hit[3] === '+Inf' ? Infinity : Number(hit[3])});
-  }
-  return series;
-}
-const sum = (series, name, fits = () => true) =>
-  ((series && series.get(name)) || []).reduce((total, s) => total + (fits(s.labels) ? s.value : 0), 0);
+/* --- the document --- */
 
-/* {count, buckets: Map(bound → cumulative)} by the labels beside le. */
-function histograms(series, name) {
-  const found = new Map();
-  for (const {labels, value} of (series && series.get(`${name}_bucket`)) || []) {
-    const {le, ...rest} = labels, key = Object.values(rest).join(' ');
-    if (!found.has(key)) found.set(key, {count: 0, buckets: new Map()});
-    found.get(key).buckets.set(le === '+Inf' ? Infinity : Number(le), value);
-    if (le === '+Inf') found.get(key).count = value;
-  }
-  return found;
-}
-function since(now, before) {
-  if (!before) return now;
-  return {count: now.count - before.count, buckets: new Map([...now.buckets].map(([le, n]) => [le, n - (before.buckets.get(le) || 0)]))};
-}
-function quantile(q, {count, buckets}) {
-  let below = 0, from = 0;
-  for (const [le, n] of [...buckets].sort((a, b) => a[0] - b[0])) {
-    if (n >= q * count) return le === Infinity ? `> ${seconds(from)}` : seconds(from + (le - from) * (q * count - below) / (n - below || 1));
-    below = n;
-    from = le;
-  }
-  return '–';
-}
-
-/* --- words --- */
-
-const number = n => n === null || n === undefined || Number.isNaN(n) ? '–' : n.toLocaleString('en', {maximumFractionDigits: n < 10 ? 1 : 0});
-const percent = x => Number.isFinite(x) ? `${(100 * x).toFixed(x > 0.9995 || x === 0 ? 0 : 1)} %` : '–';
-function bytes(n) {
-  for (const unit of ['B', 'KiB', 'MiB', 'GiB']) {
-    if (n < 1024) return `${n < 10 && unit !== 'B' ? n.toFixed(1) : Math.round(n)} ${unit}`;
-    n /= 1024;
-  }
-  return `${n.toFixed(1)} TiB`;
-}
-const seconds = s => s < 0.001 ? `${Math.round(s * 1e6)} µs` : s < 1 ? `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms` : `${s.toFixed(1)} s`;
-function span(s) {
-  for (const [size, unit] of [[86400, 'd'], [3600, 'h'], [60, 'min']]) if (s >= size) return `${Math.floor(s / size)} ${unit}`;
-  return `${Math.max(0, Math.round(s))} s`;
-}
 function when(time) {
   if (!time) return 'never';
   const s = (Date.parse(time) - Date.now() - clockAhead) / 1000;
   return s >= 0.5 ? `in ${span(s)}` : `${span(-s)} ago`;
 }
-/* Raw JSON with blanks put in, and lines broken where a text breaks them; no byte of it is changed or lost. */
-function pretty(text) {
-  let out = '', depth = 0;
-  const fresh = () => `\n${'  '.repeat(depth)}`;
-  for (const [piece] of text.matchAll(/"(?:[^"\\]|\\.)*"|[^\s"{}[\],:]+|[{}[\],:]/gs)) {
-    if (piece === '}' || piece === ']') depth--;
-    if ((piece === '}' || piece === ']') && !/[{[]$/.test(out)) out += fresh();
-    out += piece[0] === '"' ? piece.replace(/((?<!\\)(?:\\\\)*\\n)+/g, breaks => `${breaks}\n`) : piece;
-    if (piece === '{' || piece === '[') depth++;
-    if (piece === ',') out += fresh();
-    if (piece === ':') out += ' ';
-    if ((piece === '{' || piece === '[')) out += fresh();
-  }
-  return out.replace(/([{[])\s+([}\]])/g, '$1$2');
-}
-
-/* --- the document --- */
 
 function el(tag, name, text) {
   const node = document.createElement(tag);
@@ -208,7 +134,11 @@ function notes(status, series) {
   keep($('notes'), found, item => item[1], item => el('li', '', item[1]), (li, item) => { li.className = item[0]; });
 }
 
-function nodes(status, series) {
+function facts({ping_ms: ping, used_memory: used, maxmemory: most, maxmemory_policy: policy, ...more}) {
+  return [ping > 0 && `ping ${seconds(ping / 1000)}`, used > 0 && bytes(used) + (most ? ` of ${bytes(most)}` : ''), policy,
+    ...Object.entries(more).filter(item => item[1] !== null).map(([key, value]) => `${key.replaceAll('_', ' ')}: ${typeof value === 'object' ? JSON.stringify(value) : value}`)].filter(Boolean).join(' · ');
+}
+function nodes(status) {
   keep($('nodes'), status.redis, node => `${node.redis || ''} ${node.node}`, () => {
     const li = el('li'), text = el('div');
     text.append(el('span', 'name'), el('div', 'mute'));
@@ -217,17 +147,13 @@ function nodes(status, series) {
   }, (li, node) => {
     const {redis, node: name, circuit, ...more} = node;
     put(li.querySelector('.name'), (roleOf({redis}) ? `${redis}: ` : '') + name);
-    put(li.querySelector('.mute'), Object.entries(more).map(([key, value]) => `${key.replaceAll('_', ' ')}: ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(' · '));
+    put(li.querySelector('.mute'), facts(more));
     tone(li.querySelector('.pill'), toneOf(circuit), `circuit ${circuit}`);
   });
-  const used = sum(series, 'redis_memory_used_bytes'), most = sum(series, 'phoenix_redis_memory_max_bytes');
   figures($('redis'), status.redis.length ? [
-    ['Pool connections', number(sum(series, 'phoenix_redis_connections'))],
     ['Calls a second', number(perSecond('phoenix_redis_calls_total'))],
     ['Calls that failed, last minute', number(over('phoenix_redis_calls_total', l => l.result !== 'ok'))],
     ['Table kept coherent', status.table.near_live ? 'yes' : 'no: every read asks Redis'],
-    ['Memory', most > 0 ? `${bytes(used)} of ${bytes(most)}` : bytes(used)],
-    ['Evicted keys', number(sum(series, 'phoenix_redis_evicted_keys'))],
   ] : [['Redis', 'none'], ['Authority', 'this daemon']]);
 }
 
@@ -303,7 +229,7 @@ function latency(series) {
     for (const [key, now] of histograms(series, name)) {
       const recent = since(now, samples.length > 1 && before.get(key)), fresh = samples.length > 1 && recent.count > 0;
       if (!now.count || OWN.includes(key)) continue;
-      rows.push({what: `${names[name] || ''} ${key}`.trim(), of: fresh ? recent : now, over: fresh ? 'last minute' : 'since the start'});
+      rows.push({what: `${names[name] || ''} ${key === 'all' ? '' : key}`.trim(), of: fresh ? recent : now, over: fresh ? 'last minute' : 'since the start'});
     }
   }
   keep($('latency'), rows, row => row.what, row => {
@@ -520,7 +446,7 @@ function show(status, series) {
   put($('version'), status.version);
   document.title = `${status.status === 'ready' ? '' : `${status.status} · `}phoenix-cached`;
   notes(status, series);
-  nodes(status, series);
+  nodes(status);
   cache(status);
   load(status, series);
   local(status, series);

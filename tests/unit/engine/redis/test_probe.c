@@ -116,6 +116,30 @@ START_TEST(the_servers_clock_is_learned)
 }
 END_TEST
 
+static unsigned times;
+
+/* The second one has been on its way for 90 ms, and says a time far ahead. */
+static const char *late_time(struct redis_fixture *x, struct peer *p, const struct resp_value *command)
+{
+    (void)p;
+    if (!command_is(command, "TIME") || ++times != 2) return NULL;
+    x->on.ahead_us += 90000;
+    return "*2\r\n$10\r\n2000009000\r\n$6\r\n500000\r\n";
+}
+
+START_TEST(a_time_that_was_long_on_its_way_does_not_replace_a_better_one)
+{
+    f.script = late_time;
+    open_probe();
+    RUN_UNTIL(&f.on, redis_node_wall_ms(f.node) >= INT64_C(2000000000000));
+    f.on.ahead_us += 1000000;
+    RUN_UNTIL(&f.on, times == 2);
+    f.on.ahead_us += 1000000;
+    RUN_UNTIL(&f.on, times == 3);
+    ck_assert_int_lt(redis_node_wall_ms(f.node), INT64_C(2000008000000));
+}
+END_TEST
+
 static const char *odd_time(struct redis_fixture *x, struct peer *p, const struct resp_value *command)
 {
     (void)x;
@@ -321,6 +345,7 @@ int main(void)
     tcase_add_test(c, a_ping_without_answer_keeps_it_open_and_ends_the_connection);
     tcase_add_test(c, the_servers_clock_is_learned);
     tcase_add_test(c, a_time_that_makes_no_sense_changes_nothing);
+    tcase_add_test(c, a_time_that_was_long_on_its_way_does_not_replace_a_better_one);
     tcase_add_test(c, info_comes_at_once_and_with_every_fifth_ping);
     tcase_add_test(c, a_node_that_has_moved_has_told_nothing_yet);
     tcase_add_test(c, a_user_that_may_not_ask_for_info_costs_nothing_else);
