@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-enum { MMAP_THRESHOLD = 128 * 1024, DESCRIPTORS_SPARE = 256 };
+enum { MMAP_THRESHOLD = 128 * 1024, DESCRIPTORS_SPARE = 256, DESCRIPTORS_PER_NODE = 4 };
 
 extern char **environ;
 
@@ -54,11 +54,13 @@ static bool start(struct app *app, char *error, size_t size)
     return app_start_workers(app);
 }
 
-/* A soft limit below what connections_max needs is raised as far as the hard one allows. */
+/* A soft limit below what connections_max and a cluster's nodes need is raised as far as the hard one allows.
+ */
 static void raise_descriptors(const struct config *c)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)(c->http_connections_max + c->redis_pool_max_connections + DESCRIPTORS_SPARE);
+    int64_t redis = (c->redis_pool_max_connections + DESCRIPTORS_PER_NODE) * REDIS_NODES_MAX;
+    rlim_t wanted = (rlim_t)(c->http_connections_max + redis + DESCRIPTORS_SPARE);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);

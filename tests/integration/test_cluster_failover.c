@@ -311,10 +311,10 @@ END_TEST
 
 START_TEST(a_cluster_that_is_down_is_answered_for_and_its_circuits_stay_open)
 {
-    struct load *load = load_start(THREADS, daemon_port(d), one_request, NULL);
     for (unsigned t = 0; t < THREADS; t++)
         for (unsigned k = 0; k < KEYS; k++)
             keys[t][k].of_failed = true; /* no shard is left to itself */
+    struct load *load = load_start(THREADS, daemon_port(d), one_request, NULL);
     WAIT_FOR(load_calls(load) > 400, 20000);
     redis_server_kill(redis_cluster_node(c, 1));
     redis_server_kill(redis_cluster_node(c, 2));

@@ -161,6 +161,7 @@ void redis_pool_destroy(struct redis_pool **pool)
 bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
 {
     call->tries = call->redirections = 0;
+    call->redirected = call->covered = false;
     return dispatch(p, call);
 }
 

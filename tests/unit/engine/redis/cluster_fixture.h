@@ -243,17 +243,22 @@ static inline void cluster_fixture_close(struct cluster_fixture *f)
             free(f->nodes[i].peers[p].in);
 }
 
-/* A counter's value now, of the label's value `i`. */
+/* A counter's value now, of the second label's value `i`, whichever Redis it is about. */
 static inline unsigned long fixture_count(struct cluster_fixture *f, const char *name, unsigned i)
 {
     struct buf text = {0};
-    char series[128];
+    char start[96], end[32];
+    unsigned long sum = 0;
+    FORMAT(start, "\n%s{", name);
+    FORMAT(end, ",label=\"%u\"} ", i);
     metrics_render(f->metrics, &text);
     buf_append_char(&text, 0);
-    const char *at = strstr(text.ptr, FORMAT(series, "\n%s{label=\"%u\"} ", name, i));
-    unsigned long value = at ? strtoul(at + strlen(series), NULL, 10) : 0;
+    for (const char *at = text.ptr; (at = strstr(at, start)); at++) {
+        const char *value = strstr(at, end), *newline = strchr(at + 1, '\n');
+        if (value && value < newline) sum += strtoul(value + strlen(end), NULL, 10);
+    }
     buf_deinit(&text);
-    return value;
+    return sum;
 }
 
 static inline int port_of(struct cluster_fixture *f, struct slice key)
