@@ -16,10 +16,12 @@ SYSCONFDIR ?= /etc
 PC        := libmicrohttpd hiredis libcjson libuv libcrypto inih sqlite3
 TEST_PC   := check libcurl
 DEB_RUN   := gcc libc6-dev make pkg-config libmicrohttpd-dev libhiredis-dev libcjson-dev libuv1-dev libssl-dev libinih-dev libsqlite3-dev curl
-DEB_TEST  := check libcurl4-openssl-dev redis-server redis-tools
-DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd
+DEB_REDIS := redis-server redis-tools
+DEB_TEST  := check libcurl4-openssl-dev openssl iproute2 $(DEB_REDIS)
+DEB_CHECK := clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev mandoc groff systemd python3-yaml
 DEB_IMAGE := podman buildah runc catatonit debootstrap
-DEB_BENCH := webdis wrk strace valgrind
+# Node.js from elsewhere brings its own npm, and Debian's does not install beside it.
+DEB_BENCH = webdis wrk strace valgrind $(shell command -v npm >/dev/null || echo nodejs npm)
 
 WARN      := -Wall -Wextra -Wshadow -Wconversion -Werror
 FLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
@@ -55,7 +57,7 @@ CHAOS_O   := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(CHAOS),$(sort $(wild
 CHAOS_BIN := $(CHAOS:%.c=$(BUILD)/%)
 FUZZ      := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN  := $(FUZZ:%.c=$(BUILD)/%)
-EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json
+EMBED     := $(sort $(wildcard src/engine/redis/scripts/*.lua)) docs/openapi.json $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 EMBED_H   := $(BUILD)/gen/embed/built_with.h $(addprefix $(BUILD)/gen/embed/,$(addsuffix .h,$(notdir $(EMBED))))
 
 .PHONY: all run test unit integration check format deps deps-test deps-check deps-bench asan tsan clang fuzz bench bench-check \
@@ -73,6 +75,13 @@ run:
 	@$(MAKE) --no-print-directory need-run
 	@$(MAKE) --no-print-directory -j$(shell nproc) all
 	@BUILD=$(BUILD) tools/run.sh
+
+## make demo       a tour with a Redis and two daemons: cache, session, queue, lock, health, and an outage; a few seconds
+.PHONY: demo
+demo:
+	@tools/deps.sh --if-missing $(DEB_RUN) redis-server redis-tools
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@BUILD=$(BUILD) tools/demo.sh
 
 ## make test       install what is missing, build and run all tests
 test:
@@ -105,6 +114,13 @@ prometheus-test:
 	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/prometheus.sh
 
+## make openapi-test  docs/openapi.yaml linted, and every operation and status in it driven; needs node, npm, and the net once
+.PHONY: openapi-test
+openapi-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) python3-yaml
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached $(BUILD)/tests/preload/failing_disk.so
+	@BUILD=$(BUILD) tests/openapi.sh
+
 ## make kubernetes-test  kubernetes/ rendered and judged strictly; needs kubectl, node, npm, and the net once
 .PHONY: kubernetes-test
 kubernetes-test: $(BUILD)/phoenix-cached
@@ -117,6 +133,28 @@ kubernetes-redis-test:
 	@tests/kubernetes_redis.sh
 kubernetes-play: kubernetes-test
 	@BUILD=$(BUILD) tests/kubernetes_play.sh
+
+## make test-debian13  the whole test suite on Debian 13, in a root below $(BUILD) that is made once (debian13-root); needs root
+## make test-valkey    the whole test suite with the Valkey of Debian 12's backports, likewise; VALKEY_SUITE=trixie: Debian 13's
+DEBIAN13 := $(BUILD)/debian13
+VALKEY_SUITE ?= bookworm/backports
+VALKEY   := $(BUILD)/valkey-$(subst /,-,$(VALKEY_SUITE))
+.PHONY: debian13-root valkey-root test-debian13 test-valkey
+debian13-root:
+	@tools/debian_root.sh trixie $(DEBIAN13) $(DEB_RUN) $(DEB_TEST)
+test-debian13: debian13-root
+	@tests/in_debian.sh $(DEBIAN13) test
+valkey-root:
+	@tools/debian_root.sh $(VALKEY_SUITE) $(VALKEY) $(filter-out $(DEB_REDIS),$(DEB_RUN) $(DEB_TEST)) valkey-server
+test-valkey: valkey-root
+	@REDIS_SERVER=valkey-server tests/in_debian.sh $(VALKEY) test DEB_REDIS=valkey-server
+
+## make page-test  the page at / in a headless Chromium, screenshots in build/page/shots; needs node, npm, and the net once
+.PHONY: page-test
+page-test:
+	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) chromium fonts-dejavu-core iproute2
+	@$(MAKE) --no-print-directory $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/page.sh
 
 .PHONY: tests-build need-run need-test
 tests-build: $(UNIT_BIN) $(INTEG_BIN) $(MODEL_BIN) $(CHAOS_BIN) $(BUILD)/phoenix-cached
@@ -157,6 +195,11 @@ $(BUILD)/gen/built_with: Makefile
 $(BUILD)/gen/embed/built_with.h: $(BUILD)/gen/built_with tools/embed.sh
 	@mkdir -p $(@D)
 	@tools/embed.sh $< > $@
+
+# The page at / of the admin listener, and the policy that lets run what is in it.
+$(BUILD)/gen/page.html $(BUILD)/gen/page.policy &: tools/page.sh $(wildcard src/http/page/*)
+	@mkdir -p $(@D)
+	@tools/page.sh src/http/page $(BUILD)/gen/page.html $(BUILD)/gen/page.policy
 
 # A file as a C array: scripts and documents that the binary carries.
 $(BUILD)/gen/embed/%.h: tools/embed.sh
@@ -244,11 +287,20 @@ fuzz:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz MODE=fuzz CC=clang fuzz-build
 	@BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
 
-## make bench      side-by-side measurements (minutes); bench-check compares system calls and instructions with the kept file
+## make bench      side-by-side measurements (minutes; the task queue's against BullMQ: npm, and the net once); bench-check
+##                 compares system calls and instructions with the kept file
 bench bench-check:
 	@tools/deps.sh --if-missing $(DEB_RUN) $(DEB_TEST) $(DEB_BENCH)
 	@$(MAKE) --no-print-directory bench-build
+	@$(if $(filter bench,$@),$(MAKE) --no-print-directory $(BUILD)/bench/bullmq/installed)
 	@BUILD=$(BUILD) CC=$(CC) $(if $(filter bench,$@),bench/all.sh,bench/check.sh)
+
+# BullMQ, of the versions that are measured. Without the packages' own install scripts: none is needed.
+$(BUILD)/bench/bullmq/installed: bench/bullmq/package.json bench/bullmq/load.mjs
+	@mkdir -p $(@D)
+	@cp $^ $(@D)/
+	@cd $(@D) && npm install --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 .PHONY: bench-build
@@ -257,8 +309,13 @@ $(BUILD)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LINK_$(MODE)) $(LDFLAGS) -o $@ $< $(LIBS_ALL)
 
-## make docs       regenerate what comes from the tables (sample configuration, man pages)
-docs: all
+## make docs       regenerate docs/openapi.json from openapi.yaml, and what comes from the tables (sample configuration, man pages)
+docs:
+	@tools/deps.sh --if-missing $(DEB_RUN) python3-yaml
+	@mkdir -p $(BUILD)
+	tools/openapi.py docs/openapi.yaml > $(BUILD)/openapi.json
+	@cmp -s $(BUILD)/openapi.json docs/openapi.json || cp $(BUILD)/openapi.json docs/openapi.json
+	@$(MAKE) --no-print-directory all
 	$(BUILD)/phoenix-cached --print-sample > config/phoenix-cached.conf
 	tools/man.sh $(BUILD)/phoenix-cached $(VERSION) $(RELEASED)
 

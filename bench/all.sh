@@ -3,7 +3,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 missed=0
-for part in run spool tasks; do
+for part in run spool tasks queue; do
     bench/$part.sh || missed=1
 done
 exit $missed

@@ -63,11 +63,13 @@ http() {
 }
 ready() { http "$1" GET /readyz | grep -q '^HTTP/1.1 200'; }
 
+# start_redis [NAME]: one without persistence.
 start_redis() {
-    free_port && port[redis]=$REPLY
-    redis-server --bind 127.0.0.1 --port "${port[redis]}" --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
-    pid[redis]=$!
-    await redis 10 listening "${port[redis]}"
+    local name=${1:-redis}
+    free_port && port[$name]=$REPLY
+    redis-server --bind 127.0.0.1 --port "${port[$name]}" --save '' --appendonly no --dir "$work" >"$work/$name.log" 2>&1 &
+    pid[$name]=$!
+    await "$name" 10 listening "${port[$name]}"
 }
 
 # Webdis as Debian ships it, with one worker thread against the daemon's one, and silent.
@@ -110,7 +112,7 @@ start_daemon() {
     free_port && admin=$REPLY
     (
         export PHOENIX_HTTP_LISTEN="127.0.0.1:${port[$name]}" PHOENIX_ADMIN_LISTEN="127.0.0.1:$admin"
-        export PHOENIX_REDIS_URL="redis://127.0.0.1:${port[redis]}" PHOENIX_HTTP_WORKERS=1 PHOENIX_LOG_LEVEL=warn
+        export PHOENIX_REDIS_URL="redis://127.0.0.1:${port[redis]:-}" PHOENIX_HTTP_WORKERS=1 PHOENIX_LOG_LEVEL=warn
         export PHOENIX_SPOOL_PATH="$work/$name.db"
         # shellcheck disable=SC2163 # NAME=VALUE words are meant
         [ $# -eq 0 ] || export "$@"

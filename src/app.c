@@ -20,7 +20,8 @@ static void warn_unknown(void *arg, const char *text)
     LOG(arg, LOG_WARN, "configuration", LOG_S("warning", text));
 }
 
-/* Reloads what can be: the bearer token, the Redis password, the log level. The rest needs a restart. */
+/* Reloads what can be: the bearer token, the Redis password, the log level, the access log. The rest needs a
+ * restart. */
 static void on_reload(void *arg)
 {
     struct app *app = arg;
@@ -33,6 +34,7 @@ static void on_reload(void *arg)
             LOG_S("error", config_error.text));
     } else {
         log_set_level(log, app_log_level(&fresh));
+        app_set_access_log(app, &fresh);
         config_deinit(&fresh);
     }
     if (!auth_reload(app->shared.http.auth, error, sizeof error))
@@ -43,7 +45,7 @@ static void on_reload(void *arg)
 
 static bool start(struct app *app, char *error, size_t size)
 {
-    if (!app_build(app, error, size)) return false;
+    if (!app_check_addresses(app->config, error, size) || !app_build(app, error, size)) return false;
     app->signals[0] = loop_signal_create(app->loop, SIGTERM, app_on_stop, app);
     app->signals[1] = loop_signal_create(app->loop, SIGINT, app_on_stop, app);
     app->signals[2] = loop_signal_create(app->loop, SIGHUP, on_reload, app);
@@ -87,6 +89,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
             LOG_S("admin", app_listens_on(app, INHERITED_ADMIN, config->admin_listen)),
             LOG_S("redis", app->shared.cache_redis ? redis_topology_name(app->shared.cache_redis)
                                                    : "none (embedded mode: nothing is shared)"),
+            LOG_S("state_redis",
+                  app->shared.state_redis ? redis_topology_name(app->shared.state_redis) : "none"),
             LOG_S("spool", app->state.path),
             LOG_I("journal", (int64_t)unsettled_entries(app->shared.unsettled)),
             LOG_I("workers", app->worker_count), LOG_S("version", PHOENIX_VERSION));
@@ -103,7 +107,8 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
 bool app_check(const struct config *config, char *error, size_t error_size)
 {
     struct auth *auth = auth_create(config->http_token_file, config->http_allowed_hosts, error, error_size);
-    bool ok = auth && app_redis_check(config, error, error_size);
+    bool ok = auth && app_check_addresses(config, error, error_size) &&
+              app_redis_check(config, error, error_size) && app_state_check(config, error, error_size);
     auth_destroy(&auth);
     return ok;
 }

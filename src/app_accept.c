@@ -5,8 +5,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ADMIN_CONNECTIONS_MAX = 64 };
+
+static const char *const OPTIONS[] = {[INHERITED_API] = "http.listen",
+                                      [INHERITED_ADMIN] = "admin.listen",
+                                      [INHERITED_UNIX] = "http.unix_socket"};
 
 struct handover {
     struct app *app;
@@ -62,10 +67,12 @@ static void on_unix_connection(void *arg, int fd)
 static void on_admin_connection(void *arg, int fd)
 {
     struct app *app = arg;
-    if (server_connections(app->admin) < ADMIN_CONNECTIONS_MAX)
+    if (server_connections(app->admin) < ADMIN_CONNECTIONS_MAX) {
         server_adopt(app->admin, fd, HTTP_PEER_TCP);
-    else
+    } else {
+        metrics_count(app->admin_house.cell, METRIC_BOUND_HIT, HTTP_BOUND_ADMIN_CONNECTIONS, 0, 1);
         server_refuse(fd);
+    }
 }
 
 /* An inherited socket goes before an address: that one is not bound. */
@@ -78,8 +85,22 @@ static struct listener *open_listener(struct app *app, enum inherited_kind kind,
         (void)snprintf(error, size, "out of memory or descriptors");
         return l;
     }
-    return kind == INHERITED_UNIX ? listener_open_unix(app->loop, address, fn, app, error, size)
-                                  : listener_open_tcp(app->loop, address, fn, app, error, size);
+    return kind == INHERITED_UNIX
+               ? listener_open_unix(app->loop, OPTIONS[kind], address, fn, app, error, size)
+               : listener_open_tcp(app->loop, OPTIONS[kind], address, fn, app, error, size);
+}
+
+bool app_check_addresses(const struct config *c, char *error, size_t size)
+{
+    if (c->http_listen[0] && strcmp(c->http_listen, c->admin_listen) == 0) {
+        (void)snprintf(error, size, "admin.listen %s: is http.listen too; give each a port of its own",
+                       c->admin_listen);
+        return false;
+    }
+    return (!c->http_listen[0] ||
+            listener_check_address(OPTIONS[INHERITED_API], c->http_listen, error, size)) &&
+           (!c->admin_listen[0] ||
+            listener_check_address(OPTIONS[INHERITED_ADMIN], c->admin_listen, error, size));
 }
 
 bool app_open_listeners(struct app *app, char *error, size_t size)

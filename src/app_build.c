@@ -21,6 +21,20 @@ enum log_level app_log_level(const struct config *c)
     return LOG_INFO;
 }
 
+void app_set_access_log(struct app *app, const struct config *c)
+{
+    static const struct {
+        const char *name;
+        enum http_access_log mode;
+    } NAMES[] = {{"errors", HTTP_ACCESS_ERRORS}, {"all", HTTP_ACCESS_ALL}, {"true", HTTP_ACCESS_ALL}};
+    enum http_access_log mode = HTTP_ACCESS_OFF; /* "off", "false"; config_load admits no other */
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        if (strcmp(c->http_access_log, NAMES[i].name) == 0) mode = NAMES[i].mode;
+    atomic_store(&app->shared.http.access_sample,
+                 (uint64_t)(c->http_access_log_sample * (double)(UINT64_C(1) << HTTP_SHARE_BITS)));
+    atomic_store(&app->shared.http.access_log, (int)mode);
+}
+
 static struct metrics_labels label_table(void)
 {
     static const char *const BACKENDS[] = {"redis", "local"};
@@ -37,7 +51,9 @@ static struct metrics_labels label_table(void)
                                             [LABEL_BREAKER] = "to",
                                             [LABEL_RESULT] = "result",
                                             [LABEL_OUTCOME] = "outcome",
-                                            [LABEL_TASK_STATE] = "state"},
+                                            [LABEL_REDIRECTION] = "kind",
+                                            [LABEL_TASK_STATE] = "state",
+                                            [LABEL_REDIS] = "redis"},
                                    .values = {[LABEL_ROUTE] = http_route_names,
                                               [LABEL_STATUS] = http_status_names,
                                               [LABEL_BOUND] = http_bound_names,
@@ -49,7 +65,9 @@ static struct metrics_labels label_table(void)
                                               [LABEL_BREAKER] = breaker_state_names,
                                               [LABEL_RESULT] = redis_outcome_names,
                                               [LABEL_OUTCOME] = OUTCOMES,
-                                              [LABEL_TASK_STATE] = queue_state_names},
+                                              [LABEL_REDIRECTION] = redis_redirection_names,
+                                              [LABEL_TASK_STATE] = queue_state_names,
+                                              [LABEL_REDIS] = redis_role_names},
                                    .count = {[LABEL_ROUTE] = ROUTE_LABEL_COUNT,
                                              [LABEL_STATUS] = HTTP_STATUS_COUNT,
                                              [LABEL_BOUND] = HTTP_BOUND_COUNT,
@@ -61,7 +79,9 @@ static struct metrics_labels label_table(void)
                                              [LABEL_BREAKER] = BREAKER_STATE_COUNT,
                                              [LABEL_RESULT] = REDIS_OUTCOME_COUNT,
                                              [LABEL_OUTCOME] = 2,
-                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1}};
+                                             [LABEL_REDIRECTION] = REDIS_REDIRECTION_COUNT,
+                                             [LABEL_TASK_STATE] = QUEUE_BAD + 1,
+                                             [LABEL_REDIS] = REDIS_ROLE_COUNT}};
 }
 
 /* --- workers --- */
@@ -178,8 +198,8 @@ static bool build_shared(struct app *app, char *error, size_t size)
     s->cache_ttl_s = c->cache_ttl;
     s->http.limits = (struct http_limits){
         c->http_connections_max, (size_t)c->http_body_max,   (size_t)c->http_inflight_bytes_max,
-        c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms,
-        c->http_access_log};
+        c->http_deadline_ms,     c->http_request_timeout_ms, c->http_idle_timeout_ms};
+    app_set_access_log(app, c);
     s->http.auth = auth_create(c->http_token_file, c->http_allowed_hosts, error, size);
     if (!s->http.auth || !app_redis_open(app, error, size)) return false;
     size_t bytes = table_bytes(c);
@@ -204,6 +224,13 @@ static bool build_shared(struct app *app, char *error, size_t size)
            build_locks(app) && app_tasks_open(app);
 }
 
+/* What the page shows and does goes over the hand-back's connection: nobody's request waits for it. */
+static void open_admin_records(struct app *app)
+{
+    app->admin_records = record_port_on(app, app->loop, app->state_replay_pool, app->admin_house.cell);
+    app->admin_house.records = &app->admin_records;
+}
+
 static bool build_control(struct app *app)
 {
     struct house_shared *s = &app->shared;
@@ -218,11 +245,15 @@ static bool build_control(struct app *app)
                                    .cell = cell};
     app->admin = server_create(&admin);
     if (!app->admin) return false;
-    if (!s->cache_redis) return app_tasks_open_control(app);
+    if (!s->cache_redis) {
+        open_admin_records(app);
+        return app_tasks_open_control(app);
+    }
     unsigned all = (unsigned)app->config->redis_pool_max_connections; /* one connection to each node */
     if (!app_redis_pools(app, CONTROL, all, cell)) return false;
     app->replay_pool = s->pools[CONTROL];
     app->state_replay_pool = s->state_pools[CONTROL];
+    open_admin_records(app);
     app->replay_port =
         (struct cache_port){.store = s->cache, .loop = app->loop, .pool = app->replay_pool, .cell = cell};
     return app_redis_watch(app, cell) && app_build_handback(app, cell) && app_tasks_open_control(app);

@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, ACCEPT_BATCH = 64 };
+enum { BACKLOG = 1024, ACCEPT_BATCH = 64, ADDRESS_MAX = 256, PORT_DIGITS = 5, PORT_MAX = 65535 };
 
 struct listener {
     int fd, spare_fd;
@@ -95,24 +95,69 @@ static int listen_on(const struct addrinfo *info)
     return -1;
 }
 
-struct listener *listener_open_tcp(struct loop *loop, const char *address, listener_fn *fn, void *arg,
-                                   char *error, size_t error_size)
+/* What to do about what the system says of an address or a path. */
+static const char *remedy(int failure, bool is_path)
 {
-    char text[256], *host, *port;
+    switch (failure) {
+    case EADDRINUSE:
+        return is_path ? "a file that is no socket is there; remove it, or choose another path"
+                       : "another process has this port; stop it, or choose another port";
+    case EADDRNOTAVAIL:
+        return "give an address of this machine, or 0.0.0.0 or [::] for all of them";
+    case EACCES:
+    case EPERM:
+        return is_path ? "let this user write its directory, or choose another path"
+                       : "choose a port above 1023, or allow this one (CAP_NET_BIND_SERVICE)";
+    case ENOENT:
+    case ENOTDIR:
+        return "make its directory, or choose another path";
+    default:
+        return is_path ? "choose another path" : "choose another address";
+    }
+}
+
+static void refuse(const char *option, const char *address, int failure, bool is_path, char *error,
+                   size_t error_size)
+{
+    snprintf(error, error_size, "%s %s: %s; %s", option, address, strerror(failure),
+             remedy(failure, is_path));
+}
+
+/* `text` holds what out_host and out_port show. */
+static bool read_address(const char *option, const char *address, char text[ADDRESS_MAX], char **out_host,
+                         char **out_port, char *error, size_t error_size)
+{
+    const char *why = strlen(address) < ADDRESS_MAX ? NULL : "is too long";
+    if (!why) {
+        memcpy(text, address, strlen(address) + 1);
+        if (!split_address(text, out_host, out_port))
+            why = "has no port";
+        else if (strspn(*out_port, "0123456789") != strlen(*out_port) || strlen(*out_port) > PORT_DIGITS ||
+                 strtol(*out_port, NULL, 10) > PORT_MAX)
+            why = "the port must be a number up to 65535";
+    }
+    if (!why) return true;
+    snprintf(error, error_size, "%s %.64s: %s; write host:port, [IPv6]:port or :port", option, address, why);
+    return false;
+}
+
+bool listener_check_address(const char *option, const char *address, char *error, size_t error_size)
+{
+    char text[ADDRESS_MAX], *host, *port;
+    return read_address(option, address, text, &host, &port, error, error_size);
+}
+
+struct listener *listener_open_tcp(struct loop *loop, const char *option, const char *address,
+                                   listener_fn *fn, void *arg, char *error, size_t error_size)
+{
+    char text[ADDRESS_MAX], *host, *port;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
                     *list = NULL;
-    if (strlen(address) >= sizeof text) {
-        snprintf(error, error_size, "address %.64s…: too long", address);
-        return NULL;
-    }
-    memcpy(text, address, strlen(address) + 1);
-    if (!split_address(text, &host, &port)) {
-        snprintf(error, error_size, "address %s: expected host:port", address);
-        return NULL;
-    }
+    if (!read_address(option, address, text, &host, &port, error, error_size)) return NULL;
     int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
     if (rc != 0) {
-        snprintf(error, error_size, "address %s: %s", address, gai_strerror(rc));
+        snprintf(error, error_size, "%s %s: %s; %s", option, address, gai_strerror(rc),
+                 remedy(EADDRNOTAVAIL, false));
         return NULL;
     }
     int fd = listen_on(list);
@@ -120,9 +165,11 @@ struct listener *listener_open_tcp(struct loop *loop, const char *address, liste
     freeaddrinfo(list);
     struct listener *l = fd >= 0 ? listener_new(loop, fd, fn, arg) : NULL;
     if (l) return l;
-    if (fd >= 0) close(fd);
-    snprintf(error, error_size, "cannot listen on %s: %s%s", address, strerror(failure),
-             failure == EADDRINUSE ? "; another process has this port: stop it or choose another port" : "");
+    if (fd >= 0) {
+        failure = ENOMEM;
+        close(fd);
+    }
+    refuse(option, address, failure, false, error, error_size);
     return NULL;
 }
 
@@ -134,13 +181,14 @@ static bool somebody_listens(const struct sockaddr_un *address)
     return yes;
 }
 
-struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
-                                    char *error, size_t error_size)
+struct listener *listener_open_unix(struct loop *loop, const char *option, const char *path, listener_fn *fn,
+                                    void *arg, char *error, size_t error_size)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat st;
     if (strlen(path) >= sizeof address.sun_path) {
-        snprintf(error, error_size, "socket %.64s…: a Unix socket's path has at most %zu bytes", path,
+        snprintf(error, error_size,
+                 "%s %.64s…: a Unix socket's path has at most %zu bytes; choose a shorter one", option, path,
                  sizeof address.sun_path - 1);
         return NULL;
     }
@@ -148,7 +196,7 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
         if (somebody_listens(&address)) {
             snprintf(error, error_size,
-                     "socket %s: another process listens there; stop it or choose another path", path);
+                     "%s %s: another process listens there; stop it, or choose another path", option, path);
             return NULL;
         }
         unlink(path);
@@ -156,7 +204,7 @@ struct listener *listener_open_unix(struct loop *loop, const char *path, listene
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || chmod(path, 0660) != 0 ||
         listen(fd, BACKLOG) != 0) {
-        snprintf(error, error_size, "cannot listen on %s: %s", path, strerror(errno));
+        refuse(option, path, errno, true, error, error_size);
         if (fd >= 0) close(fd);
         return NULL;
     }

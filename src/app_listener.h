@@ -8,12 +8,15 @@
 struct listener;
 typedef void listener_fn(void *arg, int fd); /* non-blocking; the receiver's to close */
 
-/* "host:port", "[v6]:port" or ":port" (all addresses). NULL with a line in `error`. */
-struct listener *listener_open_tcp(struct loop *loop, const char *address, listener_fn *fn, void *arg,
-                                   char *error, size_t error_size);
+/* "host:port", "[v6]:port" or ":port" (all addresses). NULL with a line in `error`, which names the option.
+ */
+struct listener *listener_open_tcp(struct loop *loop, const char *option, const char *address,
+                                   listener_fn *fn, void *arg, char *error, size_t error_size);
+/* Its form alone. */
+bool listener_check_address(const char *option, const char *address, char *error, size_t error_size);
 /* A stale socket file (nobody listens) is replaced; a live one is an error. Mode 0660. */
-struct listener *listener_open_unix(struct loop *loop, const char *path, listener_fn *fn, void *arg,
-                                    char *error, size_t error_size);
+struct listener *listener_open_unix(struct loop *loop, const char *option, const char *path, listener_fn *fn,
+                                    void *arg, char *error, size_t error_size);
 /* A listening socket that another process opened; non-blocking. Its file, if it has one, stays at the close.
  * NULL: no memory; `fd` is then still the caller's. */
 struct listener *listener_open_fd(struct loop *loop, int fd, listener_fn *fn, void *arg);

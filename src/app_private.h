@@ -51,7 +51,8 @@ struct app {
     struct redis_pool *replay_pool, *state_replay_pool; /* one, unless state has a Redis of its own */
     struct cache_port replay_port;
     struct cache_replay *replay;
-    struct queue_port *queue; /* the driver's, likewise */
+    struct record_port admin_records; /* what the admin listener shows */
+    struct queue_port *queue;         /* the driver's, likewise; and the admin listener's */
     struct queue_replay *queue_replay;
     struct record_port record_replay_port; /* the journal's hand-back shares the pool */
     struct lock_port *replay_locks;        /* likewise */
@@ -66,6 +67,8 @@ struct app {
 /* --- app_build.c --- */
 
 enum log_level app_log_level(const struct config *c);
+/* http.access_log and its sampling; any time. */
+void app_set_access_log(struct app *app, const struct config *c);
 /* What all loops share; then the workers (not running yet), and what the control loop has to itself. */
 bool app_build(struct app *app, char *error, size_t size);
 bool app_start_workers(struct app *app);
@@ -88,6 +91,8 @@ bool app_build_handback(struct app *app, struct metrics_cell *cell);
 
 /* --- app_accept.c --- */
 
+/* What can be said of the addresses without binding any. */
+bool app_check_addresses(const struct config *c, char *error, size_t size);
 bool app_open_listeners(struct app *app, char *error, size_t size);
 /* For the log: the address of the configuration, or that it was not bound. */
 const char *app_listens_on(const struct app *app, enum inherited_kind kind, const char *address);

@@ -2,6 +2,8 @@
  * each with a topology, pools, and an eye of the control loop. */
 #include "app_private.h"
 
+#include "engine/redis/secret.h"
+
 #include <stdio.h>
 
 /* For whichever URL asks for it; one for both. */
@@ -15,7 +17,8 @@ static bool open_tls(const struct config *c, const struct redis_url *url, const 
     return *tls || !(url->tls || state->tls);
 }
 
-static struct redis_topology *open_topology(struct app *app, const struct redis_url *url, const char *role,
+static struct redis_topology *open_topology(struct app *app, const struct redis_url *url,
+                                            enum redis_role role,
                                             void (*on_change)(void *arg, enum breaker_state to), char *error,
                                             size_t size)
 {
@@ -62,6 +65,11 @@ bool app_redis_check(const struct config *c, char *error, size_t size)
     if (!parse_urls(c, &url, &state, error, size)) return false;
     bool good = open_tls(c, &url, &state, &tls, error, size);
     redis_tls_destroy(&tls);
+    if (good && url.kind != REDIS_EMBEDDED) {
+        struct redis_secret *secret = redis_secret_create(c->redis_password_file, url.password, error, size);
+        good = secret != NULL;
+        redis_secret_destroy(&secret);
+    }
     redis_url_deinit(&url);
     redis_url_deinit(&state);
     return good;
@@ -74,10 +82,11 @@ bool app_redis_open(struct app *app, char *error, size_t size)
     if (app->url.kind == REDIS_EMBEDDED) return true;
     if (!open_tls(app->config, &app->url, &app->state_url, &app->tls, error, size)) return false;
     bool two = app->state_url.kind != REDIS_EMBEDDED;
-    s->cache_redis = open_topology(app, &app->url, two ? "cache" : "all", two ? NULL : app_tasks_mode_changed,
-                                   error, size);
-    s->state_redis = two ? open_topology(app, &app->state_url, "state", app_tasks_mode_changed, error, size)
-                         : s->cache_redis;
+    s->cache_redis = open_topology(app, &app->url, two ? REDIS_OF_CACHE : REDIS_OF_ALL,
+                                   two ? NULL : app_tasks_mode_changed, error, size);
+    s->state_redis =
+        two ? open_topology(app, &app->state_url, REDIS_OF_STATE, app_tasks_mode_changed, error, size)
+            : s->cache_redis;
     return s->cache_redis && s->state_redis;
 }
 
@@ -153,7 +162,6 @@ bool app_redis_watch(struct app *app, struct metrics_cell *cell)
     const struct redis_watch_options cache = {.loop = app->loop,
                                               .topology = s->cache_redis,
                                               .log = s->log,
-                                              .metrics = s->metrics,
                                               .cell = cell,
                                               .prefix = prefix,
                                               .on_live = on_near_live,
@@ -164,7 +172,7 @@ bool app_redis_watch(struct app *app, struct metrics_cell *cell)
     app->watch = redis_watch_create(&cache);
     if (!app->watch || s->state_redis == s->cache_redis) return app->watch != NULL;
     const struct redis_watch_options state = {
-        .loop = app->loop, .topology = s->state_redis, .log = s->log, .metrics = s->metrics, .cell = cell};
+        .loop = app->loop, .topology = s->state_redis, .log = s->log, .cell = cell};
     app->state_watch = redis_watch_create(&state);
     return app->state_watch != NULL;
 }

@@ -27,6 +27,17 @@ static bool spool_path(const struct config *c, char out[APP_STATE_PATH_MAX])
     return len > 0 && len < APP_STATE_PATH_MAX;
 }
 
+static const char PATH_FAULT[] = "spool.path: is empty or too long; give the name of a file";
+
+bool app_state_check(const struct config *c, char *error, size_t size)
+{
+    char path[APP_STATE_PATH_MAX];
+    struct db_options options = {.path = path};
+    if (spool_path(c, path)) return db_check_place(&options, error, size);
+    (void)snprintf(error, size, "%s", PATH_FAULT);
+    return false;
+}
+
 /* The journal holds what both have still to learn. */
 static void write_identity(const struct config *c, const struct house_shared *shared,
                            char out[APP_STATE_IDENTITY_MAX])
@@ -45,7 +56,7 @@ static bool open_spool(struct app_state *s, const struct config *c, char *error,
 {
     struct house_shared *shared = s->shared;
     if (!spool_path(c, s->path)) {
-        (void)snprintf(error, size, "spool.path is empty or too long");
+        (void)snprintf(error, size, "%s", PATH_FAULT);
         return false;
     }
     write_identity(c, shared, s->identity);

@@ -27,6 +27,10 @@ struct app_state {
     unsigned aside_count;
 };
 
+/* Whether there is a place for the spool that this user may write. Neither makes nor locks the file: the
+ * daemon may be running. False with one line in `error`. */
+bool app_state_check(const struct config *c, char *error, size_t size);
+
 /* Opens the file, reads which keys are unsettled, and puts spool, unsettled and records into `shared`, whose
  * log, metrics, table, node and clock are there. False with one line in `error`. */
 bool app_state_open(struct app_state *s, struct house_shared *shared, const struct config *c,

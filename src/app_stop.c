@@ -75,7 +75,7 @@ static void close_worker(struct worker *w)
 {
     if (w->loop) loop_flush(w->loop); /* connections handed over, results of the spool */
     app_tasks_stop_worker(w);
-    app_redis_close_pools(w->app, w->index);
+    if (w->index) app_redis_close_pools(w->app, w->index); /* 0: it was never built */
     app_tasks_close_worker(w);
     if (w->records.store) record_port_close(&w->records);
     cache_port_close(&w->port);
@@ -94,6 +94,7 @@ static void finish(struct app *app)
     if (app->record_replay) record_replay_stop(app->record_replay);
     app_redis_close_pools(app, 0); /* the control loop's */
     app_tasks_close_control(app);
+    if (app->admin_records.store) record_port_close(&app->admin_records);
     lock_port_close(app->replay_locks);
     app_state_close_spool(&app->state);
     for (unsigned i = 0; i < app->worker_count; i++)

@@ -60,7 +60,7 @@ static bool open_replay(struct app *app)
 {
     const struct queue_replay_options options = {.store = app->shared.queue,
                                                  .loop = app->loop,
-                                                 .pool = app->replay_pool,
+                                                 .pool = app->state_replay_pool,
                                                  .per_s = app->config->spool_replay_per_s,
                                                  .age_max_ms = app->config->spool_age_max * 1000,
                                                  .log = app->shared.log,
@@ -74,6 +74,8 @@ bool app_tasks_open_control(struct app *app)
     struct house_shared *s = &app->shared;
     struct metrics_cell *cell = app->admin_house.cell;
     app->queue = queue_port_create(s->queue, app->loop, app->state_replay_pool);
+    app->admin_house.loop = app->loop;
+    app->admin_house.queue = app->queue;
     if (!app->queue || !queue_waits_open(s->waits, app->loop, app->queue, cell)) return false;
     const struct queue_driver_options driver = {.loop = app->loop,
                                                 .queue = app->queue,
@@ -118,6 +120,7 @@ void app_tasks_stop_control(struct app *app)
 void app_tasks_close_control(struct app *app)
 {
     queue_port_destroy(&app->queue);
+    app->admin_house.queue = NULL;
 }
 
 void app_tasks_close(struct app *app)

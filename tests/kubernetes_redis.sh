@@ -113,9 +113,8 @@ for n in 0 1 2 3 4 5; do
     rm -rf "$dir/$n/data"
     mkdir "$dir/$n/data"
     # The arguments of the StatefulSet, but for bind and memory.
-    redis-server config/redis/state.conf --include "$dir/secrets/auth.conf" --dir "$dir/$n/data" --maxmemory 64mb --cluster-enabled yes \
-        --cluster-config-file "$dir/$n/data/nodes.conf" --cluster-announce-ip "$(address $n)" --cluster-node-timeout 5000 \
-        --bind "$(address $n)" >>"$dir/$n/log" 2>&1 &
+    redis-server config/redis/state.conf --include "$PWD/config/redis/cluster.conf" --include "$dir/secrets/auth.conf" \
+        --dir "$dir/$n/data" --maxmemory 64mb --cluster-announce-ip "$(address $n)" --bind "$(address $n)" >>"$dir/$n/log" 2>&1 &
 done
 join() {
     CLUSTER_NODES=6 sh kubernetes/redis/state-cluster/join.sh >"$dir/0/join" 2>&1

@@ -75,11 +75,12 @@ requests() { # FIRST LAST: a response and a session under each number, each read
 metrics() {
     curl -fsS "127.0.0.1:$admin/metrics"
 }
-sample() { # SERIES: its value
-    metrics | awk -v series="$1" '$1 == series {print $2}'
+node="{redis=\"all\",node=\"127.0.0.1:$redis\"}"
+sample() { # METRIC: its value for the one node
+    metrics | awk -v series="$1$node" '$1 == series {print $2}'
 }
 has_info() {
-    [ "$(sample redis_memory_used_bytes)" != 0 ] && [ "$(sample phoenix_redis_memory_max_bytes)" = 268435456 ]
+    [ "$(sample redis_memory_used_bytes)" -gt 0 ] && [ "$(sample phoenix_redis_memory_max_bytes)" = 268435456 ]
 }
 
 requests 1 10

@@ -64,6 +64,7 @@ generated() {
     mkdir -p "$build/man"
     # shellcheck disable=SC2046 # two words
     MAN_DIR=$build/man tools/man.sh "$build/phoenix-cached" $(make -s release) || return 1
+    tools/openapi.py docs/openapi.yaml | diff -u docs/openapi.json - || { echo "docs/openapi.json is out of date: make docs"; return 1; }
     diff -u -x '*.in' man "$build/man" || { echo "man/ is out of date: make docs"; return 1; }
 }
 

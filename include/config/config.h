@@ -30,8 +30,9 @@ typedef void config_warn_fn(void *arg, const char *text);
 
 /* Loads defaults, then `path` (NULL: no file), then `environment` (as environ; NULL: none). False, with
  * *out_error set and *out released, on an unknown option in the file, a value of the wrong type or out of
- * range, combinations that cannot work (log.level or log.format not in their enumeration, breaker.open_max_ms
- * < open_min_ms, local.pending_bytes_max > bytes_max when both are set), or an unreadable file. */
+ * range, combinations that cannot work (log.level, log.format or http.access_log not in their enumeration,
+ * breaker.open_max_ms < open_min_ms, local.pending_bytes_max > bytes_max when both are set), or an unreadable
+ * file. */
 bool config_load(struct config *out, const char *path, char *const environment[], config_warn_fn *warn,
                  void *warn_arg, struct config_error *out_error);
 void config_deinit(struct config *c);

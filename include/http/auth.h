@@ -6,6 +6,8 @@
 #include "util/slice.h"
 #include "util/status.h"
 
+#include <sys/socket.h>
+
 struct auth;
 
 /* token_file "": no token. allowed_hosts: names or addresses separated by blanks or commas. NULL with a line
@@ -24,6 +26,11 @@ bool auth_host_ok(const struct auth *a, struct slice host);
 /* Absent Origin is fine; a present one must be http(s):// and an allowed or loopback host. `null` is foreign.
  */
 bool auth_origin_ok(const struct auth *a, struct slice origin);
+/* Names the very host:port that the request came for: a page of ours, by whatever name it was reached. Proves
+ * nothing without a token, for a foreign name may have been made to point here. */
+bool auth_origin_own(struct slice origin, struct slice host);
+/* An address of this machine's loopback interface; also ::ffff:127.0.0.1. */
+bool auth_peer_loopback(const struct sockaddr *peer);
 /* Exactly one well-formed host[:port]: what a Host header may hold at all. */
 bool auth_host_wellformed(struct slice host);
 

@@ -8,6 +8,7 @@
 
 #include "util/slice.h"
 #include "util/status.h"
+#include "util/trace.h"
 
 #include <stdint.h>
 
@@ -64,6 +65,9 @@ int64_t exchange_deadline_us(const struct exchange *x);
 /* What the handler needs for as long as its operation runs; `release` (may be NULL) is called once, some time
  * after the answer was given and never from within the call that gives it. */
 void exchange_attach(struct exchange *x, void *state, void (*release)(void *state));
+
+/* Which trace the request belongs to, for log lines that belong to it. Reads the header anew each time. */
+struct trace exchange_trace(const struct exchange *x);
 
 /* Whether the client has closed its end, or the connection broke: then an answer will hardly arrive. One
  * system call. */

@@ -5,7 +5,7 @@
 
 #include "http/exchange.h"
 
-#define X(id, listeners, path, methods, auth, handler) void handle_##handler(void *house, struct exchange *x);
+#define X(id, api, admin, path, auth, handler) void handle_##handler(void *house, struct exchange *x);
 #include "http/routes.def"
 #undef X
 

@@ -59,15 +59,16 @@ struct house_shared {
 
     pthread_mutex_t scrape_lock; /* one scrape at a time: the deltas below */
     struct metrics_cell *scrape_cell;
-    uint64_t exits_seen[LRU_EXIT_COUNT], too_large_seen, dropped_seen;
+    uint64_t exits_seen[LRU_EXIT_COUNT], too_large_seen, dropped_seen, turned_away_seen;
 };
 
 struct house {
     struct house_shared *shared;
-    struct cache_port *cache;    /* NULL on the admin listener's loop */
-    struct record_port *records; /* likewise */
-    struct lock_port *lock;      /* likewise */
-    struct queue_port *queue;    /* likewise */
+    struct record_port *records;
+    struct queue_port *queue;
+    /* NULL on the admin listener's loop, which has no route that needs them. */
+    struct cache_port *cache;
+    struct lock_port *lock;
     struct queue_wait_port *waiters;
     struct metrics_cell *cell;
     struct loop *loop;

@@ -4,7 +4,7 @@
 #define PHOENIX_HTTP_ROUTES_H
 
 enum http_route {
-#define X(id, listeners, path, methods, auth, handler) ROUTE_##id,
+#define X(id, api, admin, path, auth, handler) ROUTE_##id,
 #include "http/routes.def"
 #undef X
     ROUTE_UNKNOWN, /* no such path on this listener; also what was refused before it was routed */
@@ -29,12 +29,14 @@ enum http_status_index {
 
 /* What can be full. Counted as METRIC_BOUND_HIT. X(enumerator, label) */
 #define HTTP_BOUNDS(X)                                                                                       \
-    X(CONNECTIONS, "connections")       /* http.connections_max; counted by who calls server_refuse */       \
-    X(INFLIGHT_BYTES, "inflight_bytes") /* http.inflight_bytes_max */                                        \
-    X(BODY, "body")                     /* http.body_max */                                                  \
-    X(URI, "uri")                       /* HTTP_URI_MAX */                                                   \
-    X(HEADERS, "headers")               /* HTTP_HEADERS_MAX */                                               \
-    X(WAITERS, "waiters")               /* locks.waiters_max, tasks.waiters_max */
+    X(CONNECTIONS, "connections")             /* http.connections_max; counted by who calls server_refuse */ \
+    X(INFLIGHT_BYTES, "inflight_bytes")       /* http.inflight_bytes_max */                                  \
+    X(BODY, "body")                           /* http.body_max */                                            \
+    X(URI, "uri")                             /* HTTP_URI_MAX */                                             \
+    X(HEADERS, "headers")                     /* HTTP_HEADERS_MAX */                                         \
+    X(WAITERS, "waiters")                     /* locks.waiters_max, tasks.waiters_max */                     \
+    X(ADMIN_CONNECTIONS, "admin_connections") /* of the admin listener: 64 */                                \
+    X(SPOOL_QUEUE, "spool_queue")             /* operations that wait for the spool's thread: 65536 */
 
 enum http_bound {
 #define X(id, label) HTTP_BOUND_##id,

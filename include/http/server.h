@@ -12,7 +12,7 @@
 
 #include <stdatomic.h>
 
-/* routes.def: X(enumerator, listeners, methods, pattern, auth, handler). */
+/* Each has methods of its own per route (routes.def). */
 enum http_listener { HTTP_LISTENER_API = 1, HTTP_LISTENER_ADMIN = 2 };
 enum http_peer { HTTP_PEER_TCP, HTTP_PEER_UNIX };
 
@@ -22,12 +22,16 @@ struct http_limits {
     size_t body_max;
     size_t inflight_bytes_max;
     int64_t deadline_ms, request_timeout_ms, idle_timeout_ms;
-    bool access_log;
 };
+
+enum http_access_log { HTTP_ACCESS_OFF, HTTP_ACCESS_ERRORS, HTTP_ACCESS_ALL };
+enum { HTTP_SHARE_BITS = 32 };
 
 struct http_shared {
     struct http_limits limits;
-    struct auth *auth; /* http/auth.h: token, allowed hosts */
+    _Atomic int access_log;         /* enum http_access_log; may change while servers run */
+    _Atomic uint64_t access_sample; /* of ALL: so many of 2^HTTP_SHARE_BITS requests */
+    struct auth *auth;              /* http/auth.h: token, allowed hosts */
     _Atomic size_t inflight_bytes;
     _Atomic int64_t connections;
     _Atomic bool draining;

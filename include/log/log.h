@@ -9,6 +9,7 @@
 
 #include "util/clock.h"
 #include "util/slice.h"
+#include "util/trace.h"
 
 #include <stdint.h>
 
@@ -55,6 +56,8 @@ void log_write(struct log *log, enum log_level level, const char *event, const s
 /* The same without the limit, for the access log: each request has its line, bounded by the ring alone. */
 void log_write_each(struct log *log, enum log_level level, const char *event, const struct log_field *fields,
                     size_t count);
+/* The two fields of a line that belongs to a request: absent where the caller told no trace. */
+#define LOG_TRACE(t) LOG_SL("trace_id", trace_id(t)), LOG_SL("span_id", trace_span(t))
 
 #define LOG(log, level, event, ...)                                                                          \
     log_write((log), (level), (event), (const struct log_field[]){__VA_ARGS__},                              \

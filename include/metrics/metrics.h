@@ -9,7 +9,8 @@
 
 #include <stdint.h>
 
-/* Dimensions. The names of their values are handed to metrics_create. */
+/* Dimensions. The names of their values are handed to metrics_create, but for LABEL_NODE's, which come and go
+ * (metrics_node). */
 enum metrics_label {
     LABEL_NONE,
     LABEL_ROUTE,
@@ -23,9 +24,14 @@ enum metrics_label {
     LABEL_BREAKER,
     LABEL_RESULT,
     LABEL_OUTCOME,
+    LABEL_REDIRECTION,
     LABEL_TASK_STATE,
+    LABEL_REDIS,
+    LABEL_NODE, /* of gauges only; two labels in the text: redis, node */
     LABEL_COUNT
 };
+
+enum { METRICS_NODES_MAX = 128 };
 
 enum metric {
 #define COUNTER(id, name, l1, l2, help) METRIC_##id,
@@ -61,11 +67,15 @@ void metrics_observe_us(struct metrics_cell *c, enum metric id, unsigned i, int6
 
 /* Any thread. NULL metrics: nothing. */
 void metrics_gauge(struct metrics *m, enum metric id, unsigned i, double value);
+/* Which Redis node LABEL_NODE's index i stands for from now on; copied. NULL node: none. What its gauges said
+ * of another one before is forgotten. Any thread. */
+void metrics_node(struct metrics *m, unsigned i, const char *redis, const char *node);
 /* Any thread: the sum over all cells (tests, /status). */
 uint64_t metrics_sum(struct metrics *m, enum metric id, unsigned i, unsigned j);
 
 /* Appends the exposition text. Series of a counter that never counted are left out unless the metric has no
- * label. Buckets of histograms: 1-2-5 steps from 50 us to 5 s. Any thread. */
+ * label; so are gauges of nodes that were not set since the node is there, or to NaN. Buckets of histograms:
+ * 1-2-5 steps from 50 us to 5 s. Any thread. */
 void metrics_render(struct metrics *m, struct buf *out);
 
 #endif

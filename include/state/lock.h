@@ -24,6 +24,7 @@
 #include "engine/redis/pool.h"
 #include "state/unsettled.h"
 #include "util/status.h"
+#include "util/trace.h"
 #include "util/uri.h"
 
 #include <stdatomic.h>
@@ -78,6 +79,7 @@ struct lock_op {
     int64_t ttl_ms;                      /* ACQUIRE, RENEW */
     int64_t wait_ms;                     /* ACQUIRE */
     int64_t deadline_us;                 /* of the answer, the wait included */
+    struct trace trace;                  /* for log lines */
     bool (*gone)(void *arg);             /* nobody waits for the answer any more; may be NULL */
     void (*done)(struct lock_op *op);
     void *arg;

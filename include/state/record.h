@@ -22,6 +22,7 @@
 #include "util/buf.h"
 #include "util/random.h"
 #include "util/status.h"
+#include "util/trace.h"
 #include "util/uri.h"
 
 /* Kept in the journal: numbers never change. Values in Redis stand at {prefix}:{name}:{id}. */
@@ -57,6 +58,7 @@ struct record_change {
         body; /* what was asked, in the rules' own form (the request's JSON); may be empty; journaled */
     char change_id[UUID_SIZE]; /* UUIDv7 */
     int64_t stamp_ms;          /* when it was accepted, by Redis's clock: the time the rules apply it at */
+    struct trace trace;        /* the request's, for log lines; journaled */
     /* Header values; ptr NULL: absent. Judged by the store, but for reads and optional changes. */
     struct slice if_match, if_none_match;
 };

@@ -215,6 +215,9 @@ static bool check_whole(struct config_load *load)
     if (!one_of(c->log_format, (const char *const[]){"logfmt", "json", NULL}))
         return config_fail_option(load, CONFIG_AT_log_format, "\"%.40s\" is no format; give logfmt or json",
                                   c->log_format);
+    if (!one_of(c->http_access_log, (const char *const[]){"off", "errors", "all", "true", "false", NULL}))
+        return config_fail_option(load, CONFIG_AT_http_access_log,
+                                  "\"%.40s\" is no access log; give off, errors or all", c->http_access_log);
     if (c->breaker_open_max_ms < c->breaker_open_min_ms) return refuse_open_ms(load);
     if (c->tasks_dedupe < c->spool_age_max) return refuse_dedupe(load);
     if (c->local_bytes_max > 0 && c->local_pending_bytes_max > c->local_bytes_max)

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ static bool read_token(const char *path, char **out_token, size_t *out_len, char
     char text[TOKEN_MAX + 64];
     FILE *file = fopen(path, "re");
     if (!file) {
-        (void)snprintf(error, error_size, "http.token_file %s: %s", path, strerror(errno));
+        (void)snprintf(error, error_size, "http.token_file %s: %s; give a file that this user can read", path,
+                       strerror(errno));
         return false;
     }
     size_t len = fread(text, 1, sizeof text, file);
@@ -53,9 +55,11 @@ static bool read_token(const char *path, char **out_token, size_t *out_len, char
         legal = text[from + i] > ' ' && text[from + i] < 0x7f;
     char *token = legal ? malloc(len) : NULL;
     if (!token) {
-        (void)snprintf(error, error_size,
-                       "http.token_file %s: must hold one token of 1 to %d visible ASCII characters", path,
-                       TOKEN_MAX);
+        (void)snprintf(
+            error, error_size,
+            "http.token_file %s: must hold one token of 1 to %d visible ASCII characters; write one "
+            "into it (openssl rand -hex 32)",
+            path, TOKEN_MAX);
         return false;
     }
     memcpy(token, text + from, len);
@@ -208,17 +212,42 @@ bool auth_host_ok(const struct auth *a, struct slice text)
     return false;
 }
 
-bool auth_origin_ok(const struct auth *a, struct slice origin)
+/* What stands behind http:// or https://; ptr NULL: it is no such origin. */
+static struct slice origin_authority(struct slice origin)
 {
     static const struct slice schemes[] = {SLICE_LITERAL("http://"), SLICE_LITERAL("https://")};
-    if (!origin.ptr) return true;
     for (size_t i = 0; i < 2; i++) {
         struct slice scheme = schemes[i];
-        if (origin.len <= scheme.len) continue;
-        if (!slice_equal_nocase((struct slice){origin.ptr, scheme.len}, scheme)) continue;
-        return auth_host_ok(a, (struct slice){origin.ptr + scheme.len, origin.len - scheme.len});
+        if (origin.len > scheme.len && slice_equal_nocase((struct slice){origin.ptr, scheme.len}, scheme))
+            return (struct slice){origin.ptr + scheme.len, origin.len - scheme.len};
     }
-    return false;
+    return SLICE_NONE;
+}
+
+bool auth_origin_ok(const struct auth *a, struct slice origin)
+{
+    struct slice authority = origin_authority(origin);
+    return !origin.ptr || (authority.ptr && auth_host_ok(a, authority));
+}
+
+bool auth_origin_own(struct slice origin, struct slice host)
+{
+    struct slice authority = origin_authority(origin);
+    return authority.ptr && slice_equal_nocase(authority, host);
+}
+
+bool auth_peer_loopback(const struct sockaddr *peer)
+{
+    if (peer->sa_family == AF_INET) {
+        struct sockaddr_in four;
+        memcpy(&four, peer, sizeof four);
+        return ntohl(four.sin_addr.s_addr) >> 24 == 127;
+    }
+    if (peer->sa_family != AF_INET6) return false;
+    struct sockaddr_in6 six;
+    memcpy(&six, peer, sizeof six);
+    const struct in6_addr *address = &six.sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(address) || (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] == 127);
 }
 
 bool auth_host_wellformed(struct slice text)

@@ -18,6 +18,13 @@ int64_t exchange_deadline_us(const struct exchange *x)
     return x->begun_us + deadline_us - margin_us;
 }
 
+struct trace exchange_trace(const struct exchange *x)
+{
+    struct trace trace;
+    (void)trace_read(x->request.header[HTTP_HEADER_TRACEPARENT], &trace);
+    return trace;
+}
+
 void exchange_attach(struct exchange *x, void *state, void (*release)(void *state))
 {
     assert(!x->state_release);

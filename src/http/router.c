@@ -2,19 +2,20 @@
  * runs of bytes per route; with so few routes that is cheaper than any tree. Holds no state but the table. */
 #include "http/router.h"
 
-enum { OPEN, TOKEN };
+enum { OPEN, TOKEN, TOKEN_LOCAL };
 
 static const struct {
-    unsigned listeners, methods, auth;
+    unsigned api, admin; /* methods */
     const char *path;
+    unsigned auth;
 } routes[] = {
-#define X(id, listeners, path, methods, auth, handler) {listeners, methods, auth, path},
+#define X(id, api, admin, path, auth, handler) {api, admin, path, auth},
 #include "http/routes.def"
 #undef X
 };
 
 const char *const http_route_names[ROUTE_LABEL_COUNT] = {
-#define X(id, listeners, path, methods, auth, handler) path,
+#define X(id, api, admin, path, auth, handler) path,
 #include "http/routes.def"
 #undef X
     "unknown"};
@@ -43,14 +44,17 @@ void router_init(struct router *r, enum http_listener listener)
 {
     r->count = 0;
     for (unsigned i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-        if (!(routes[i].listeners & (unsigned)listener)) continue;
+        unsigned of_listener = listener == HTTP_LISTENER_API ? routes[i].api : routes[i].admin;
+        if (!of_listener) continue;
         struct slice path = slice_of(routes[i].path);
         const char *id = strstr(path.ptr, "{id}");
         struct router_entry *e = &r->entries[r->count++];
         *e = (struct router_entry){.prefix = path,
                                    .has_id = id != NULL,
                                    .open = routes[i].auth == OPEN,
-                                   .methods = routes[i].methods,
+                                   .local_only =
+                                       routes[i].auth == TOKEN_LOCAL && listener == HTTP_LISTENER_ADMIN,
+                                   .methods = of_listener,
                                    .route = i};
         if (e->methods & HTTP_GET) e->methods |= HTTP_HEAD;
         if (!id) continue;

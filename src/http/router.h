@@ -10,7 +10,8 @@ struct router_entry {
     struct slice prefix; /* what comes before {id}, or the whole path */
     struct slice suffix; /* what comes behind {id} */
     bool has_id;
-    bool open; /* no token is asked for */
+    bool open;       /* no token is asked for */
+    bool local_only; /* where no token is set, loopback alone is answered */
     unsigned methods;
     unsigned route;
 };

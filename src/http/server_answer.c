@@ -135,7 +135,7 @@ void server_answer(struct exchange *x, const struct answer *a)
     s->run_wanted = true;
 }
 
-static struct slice request_id(struct exchange *x)
+struct slice server_request_id(struct exchange *x)
 {
     struct slice given = x->request.header[HTTP_HEADER_REQUEST_ID];
     if (given.ptr) return given;
@@ -163,6 +163,7 @@ void server_problem(struct exchange *x, enum status status, const char *detail, 
     struct http_field all[HTTP_FIELDS_MAX];
     char seconds[24];
     struct buf body = {0};
+    x->problem = status;
     assert(field_count + 2 <= HTTP_FIELDS_MAX);
     if (field_count > 0) memcpy(all, fields, field_count * sizeof *fields);
     if (retry_after_ms >= 0) {
@@ -175,7 +176,7 @@ void server_problem(struct exchange *x, enum status status, const char *detail, 
     struct problem p = {.status = status,
                         .detail = detail,
                         .instance = x->path,
-                        .request_id = request_id(x),
+                        .request_id = server_request_id(x),
                         .retry_after_ms = retry_after_ms};
     buf_reserve(&body, 512);
     problem_write(&p, &body);
@@ -186,26 +187,6 @@ void server_problem(struct exchange *x, enum status status, const char *detail, 
                        .field_count = field_count,
                        .uncounted = true};
     server_answer(x, &a);
-}
-
-static void log_access(struct exchange *x, int64_t duration_us)
-{
-    static const struct {
-        enum http_method method;
-        const char *name;
-    } methods[] = {{HTTP_GET, "GET"}, {HTTP_HEAD, "HEAD"},     {HTTP_POST, "POST"},
-                   {HTTP_PUT, "PUT"}, {HTTP_DELETE, "DELETE"}, {HTTP_PATCH, "PATCH"}};
-    const char *method = "other";
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (methods[i].method == x->request.method) method = methods[i].name;
-    const struct log_field fields[] = {LOG_S("method", method),
-                                       LOG_S("route", http_route_names[x->request.route]),
-                                       LOG_I("status", x->http_status),
-                                       LOG_I("duration_us", duration_us),
-                                       LOG_I("bytes", x->response_bytes),
-                                       LOG_SL("request_id", request_id(x)),
-                                       LOG_SL("traceparent", x->request.header[HTTP_HEADER_TRACEPARENT])};
-    log_write_each(x->server->options.log, LOG_INFO, "access", fields, sizeof fields / sizeof fields[0]);
 }
 
 enum MHD_Result server_queue(struct exchange *x)
@@ -219,7 +200,8 @@ enum MHD_Result server_queue(struct exchange *x)
     metrics_count(s->options.cell, METRIC_HTTP_REQUESTS, x->request.route,
                   router_status_index(x->http_status), 1);
     metrics_observe_us(s->options.cell, METRIC_HTTP_SECONDS, x->request.route, duration_us);
-    if (s->options.shared->limits.access_log) log_access(x, duration_us);
+    if (atomic_load_explicit(&s->options.shared->access_log, memory_order_relaxed) != HTTP_ACCESS_OFF)
+        server_log_access(x, duration_us);
     struct MHD_Response *r = x->response;
     x->response = NULL;
     exchange_release_work(x); /* the handler has returned */

@@ -13,6 +13,7 @@ enum { REQUEST_ID_MAX = 128 };
 struct scan {
     struct exchange *x;
     unsigned count;
+    bool traced_twice;
     const char *broken; /* why the headers are malformed; NULL: they are not */
     const char *next;   /* where the next name must begin */
 };
@@ -84,6 +85,8 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
         } else if (singles & 1U << i) {
             scan->broken = twice[i];
             return MHD_NO;
+        } else if (i == HTTP_HEADER_TRACEPARENT) {
+            scan->traced_twice = true;
         }
         return MHD_YES;
     }
@@ -162,15 +165,36 @@ static bool is_request_id(struct slice id)
     return id.len >= 1 && id.len <= REQUEST_ID_MAX;
 }
 
+/* The admin listener may be open to a whole network for its probes: what callers have stored is shown there
+ * to who has the token, or came over loopback (kubectl port-forward does). */
+static bool is_from_here(const struct exchange *x)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    return getpeername(x->fd, (struct sockaddr *)&peer, &len) == 0 &&
+           auth_peer_loopback((const struct sockaddr *)&peer);
+}
+
+static bool origin_fits(const struct exchange *x)
+{
+    const struct server_options *o = &x->server->options;
+    struct slice origin = x->request.header[HTTP_HEADER_ORIGIN];
+    if (auth_origin_ok(o->shared->auth, origin)) return true;
+    return o->listener == HTTP_LISTENER_ADMIN && auth_token_needed(o->shared->auth) &&
+           auth_origin_own(origin, x->request.header[HTTP_HEADER_HOST]);
+}
+
 /* Keeps web pages out. A Unix socket no page can reach; probes come to the admin listener by the pod's
- * address, so there Host says something only where nothing else protects. */
+ * address, so there Host says something only where nothing else protects. The admin listener's own page may
+ * have been opened by such an address too, and what it sends carries the token. */
 static const char *foreign(const struct exchange *x, const struct router_entry *route)
 {
     const struct server_options *o = &x->server->options;
     struct slice host = x->request.header[HTTP_HEADER_HOST];
     if (x->peer == HTTP_PEER_UNIX) return NULL;
-    if (!auth_origin_ok(o->shared->auth, x->request.header[HTTP_HEADER_ORIGIN]))
-        return "header Origin names a foreign site";
+    if (!origin_fits(x)) return "header Origin names a foreign site";
+    if (route && route->local_only && !auth_token_needed(o->shared->auth) && !is_from_here(x))
+        return "without http.token_file the admin listener answers this over loopback only";
     if (!host.ptr) return NULL; /* HTTP/1.0: no browser sends that */
     bool unguarded = !(route && route->open) && !auth_token_needed(o->shared->auth);
     bool demanded = o->listener == HTTP_LISTENER_API || unguarded;
@@ -206,6 +230,7 @@ static enum status check_form(struct exchange *x, const char *version, const cha
     }
     (void)MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, on_header, &scan);
     x->expects = x->request.header[HTTP_HEADER_EXPECT].ptr != NULL;
+    if (scan.traced_twice) x->request.header[HTTP_HEADER_TRACEPARENT] = SLICE_NONE; /* which is meant? */
     struct slice *id = &x->request.header[HTTP_HEADER_REQUEST_ID];
     x->request_id_legal = is_request_id(*id);
     if (!x->request_id_legal) *id = SLICE_NONE; /* nobody shall echo it */

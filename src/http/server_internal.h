@@ -44,6 +44,7 @@ struct exchange {
     bool shut;           /* shutdown(2) was called */
     char query_first;    /* the byte that on_request_line hides from MHD */
     enum status refused; /* != STATUS_OK: this is the answer, once the body is through */
+    enum status problem; /* that was answered; STATUS_OK: none */
     const char *refused_detail;
 
     struct slice path; /* raw, as received */
@@ -130,7 +131,8 @@ struct server {
     /* The last Host that was found well-formed and allowed: clients repeat theirs. */
     char host_known[64];
     size_t host_known_len;
-    char date[32]; /* the value of Date as of date_at (seconds since 1970) */
+    uint64_t sample_due; /* server_log.c: parts of a line that requests without a trace have saved up */
+    char date[32];       /* the value of Date as of date_at (seconds since 1970) */
     int64_t date_at;
 
     struct held_body *held_free;
@@ -174,9 +176,14 @@ struct answer {
 void server_answer(struct exchange *x, const struct answer *a);
 void server_problem(struct exchange *x, enum status status, const char *detail, int64_t retry_after_ms,
                     const struct http_field *fields, size_t field_count);
+/* The caller's id, or one that is made for it. */
+struct slice server_request_id(struct exchange *x);
 /* Hands the built answer to MHD, counts and logs it. */
 enum MHD_Result server_queue(struct exchange *x);
 void server_held_free(struct server *s);
+
+/* server_log.c: the access log's line for an answered request, where one is due. */
+void server_log_access(struct exchange *x, int64_t duration_us);
 
 /* server_inflight.c: bytes of bodies. Takes or refuses; the shared count is touched a chunk at a time. */
 bool server_inflight_take(struct server *s, size_t bytes);

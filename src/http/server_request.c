@@ -128,7 +128,7 @@ void exchange_reset(struct exchange *x)
     x->response_borrowed = false;
     x->request = (struct http_request){.route = ROUTE_UNKNOWN};
     x->path = SLICE_NONE;
-    x->refused = STATUS_OK;
+    x->refused = x->problem = STATUS_OK;
     x->refused_detail = NULL;
     free(x->made_id);
     x->made_id = NULL;

@@ -2,14 +2,17 @@
  * by one thread. A series is a metric with its labels' indexes; a histogram's series takes a number per
  * bucket and one for the sum. Nothing is ever removed, so a renderer walks the cells' list without a lock: a
  * cell is complete before it is linked. Counts are read while they are written: each number is right, and a
- * histogram's _count is summed from its buckets, so that a scrape never contradicts itself. */
+ * histogram's _count is summed from its buckets, so that a scrape never contradicts itself. Only the nodes'
+ * names change; a lock guards them, taken by who renders and who names. */
 #include "metrics/metrics.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum kind { COUNTER_KIND, GAUGE_KIND, HISTOGRAM_KIND };
 
@@ -60,17 +63,24 @@ struct metrics_cell {
     _Alignas(CACHE_LINE) _Atomic uint64_t number[];
 };
 
+/* A node's labels; NULL: nobody is there. */
+struct node_labels {
+    char *redis, *node;
+};
+
 struct metrics {
     struct metrics_labels labels;
     struct place place[METRIC_COUNT];
     size_t numbers; /* per cell */
     _Atomic(struct metrics_cell *) cells;
     _Atomic double *gauges;
+    pthread_mutex_t nodes_lock;
+    struct node_labels nodes[METRICS_NODES_MAX];
 };
 
 static unsigned label_size(const struct metrics_labels *labels, enum metrics_label l)
 {
-    return l == LABEL_NONE ? 1 : labels->count[l];
+    return l == LABEL_NONE ? 1 : l == LABEL_NODE ? METRICS_NODES_MAX : labels->count[l];
 }
 
 struct metrics *metrics_create(const struct metrics_labels *labels)
@@ -78,6 +88,7 @@ struct metrics *metrics_create(const struct metrics_labels *labels)
     struct metrics *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->labels = *labels;
+    pthread_mutex_init(&m->nodes_lock, NULL);
     size_t gauges = 0;
     for (unsigned id = 0; id < METRIC_COUNT; id++) {
         struct place *p = &m->place[id];
@@ -107,6 +118,11 @@ void metrics_destroy(struct metrics **pm)
         next = c->next;
         free(c);
     }
+    for (unsigned i = 0; i < METRICS_NODES_MAX; i++) {
+        free(m->nodes[i].redis);
+        free(m->nodes[i].node);
+    }
+    pthread_mutex_destroy(&m->nodes_lock);
     free(m->gauges);
     free(m);
 }
@@ -178,6 +194,36 @@ void metrics_gauge(struct metrics *m, enum metric id, unsigned i, double value)
     atomic_store_explicit(&m->gauges[p->base + series_of(p, i, 0)], value, memory_order_relaxed);
 }
 
+/* Under nodes_lock. */
+static void forget_node(struct metrics *m, unsigned i)
+{
+    for (unsigned id = 0; id < METRIC_COUNT; id++)
+        if (rows[id].l1 == LABEL_NODE)
+            atomic_store_explicit(&m->gauges[m->place[id].base + i], NAN, memory_order_relaxed);
+    free(m->nodes[i].redis);
+    free(m->nodes[i].node);
+    m->nodes[i] = (struct node_labels){NULL, NULL};
+}
+
+static bool is_node(const struct node_labels *at, const char *redis, const char *node)
+{
+    return at->node && node && strcmp(at->node, node) == 0 && strcmp(at->redis, redis) == 0;
+}
+
+void metrics_node(struct metrics *m, unsigned i, const char *redis, const char *node)
+{
+    if (!m) return;
+    assert(i < METRICS_NODES_MAX);
+    pthread_mutex_lock(&m->nodes_lock);
+    struct node_labels *at = &m->nodes[i];
+    if (!is_node(at, redis, node)) {
+        forget_node(m, i);
+        if (node) *at = (struct node_labels){strdup(redis), strdup(node)};
+        if (!at->redis || !at->node) forget_node(m, i);
+    }
+    pthread_mutex_unlock(&m->nodes_lock);
+}
+
 static double gauge_value(struct metrics *m, size_t at)
 {
     return atomic_load_explicit(&m->gauges[at], memory_order_relaxed);
@@ -231,15 +277,24 @@ static void append_value(struct buf *out, double value)
         buf_printf(out, "%.15g", value);
 }
 
+static void append_pair(struct buf *out, const char *name, const char *value, char *separator)
+{
+    buf_printf(out, "%c%s=\"", *separator, name);
+    append_escaped(out, value, true);
+    buf_append_char(out, '"');
+    *separator = ',';
+}
+
 /* `separator` is what stands before the next label: the brace until there was one. */
 static void append_label(const struct metrics *m, struct buf *out, enum metrics_label l, unsigned index,
                          char *separator)
 {
-    if (l == LABEL_NONE) return;
-    buf_printf(out, "%c%s=\"", *separator, m->labels.name[l]);
-    append_escaped(out, m->labels.values[l][index], true);
-    buf_append_char(out, '"');
-    *separator = ',';
+    if (l == LABEL_NODE) {
+        append_pair(out, "redis", m->nodes[index].redis, separator);
+        append_pair(out, "node", m->nodes[index].node, separator);
+    } else if (l != LABEL_NONE) {
+        append_pair(out, m->labels.name[l], m->labels.values[l][index], separator);
+    }
 }
 
 /* name, suffix and {labels}, to where the value follows. */
@@ -293,6 +348,7 @@ static void render_series(struct metrics *m, struct buf *out, unsigned id, unsig
 static bool is_shown(struct metrics *m, unsigned id, unsigned i, unsigned j)
 {
     const struct row *r = &rows[id];
+    if (r->l1 == LABEL_NODE) return m->nodes[i].node && !isnan(gauge_value(m, m->place[id].base + i));
     return r->kind == GAUGE_KIND || (r->l1 == LABEL_NONE && r->l2 == LABEL_NONE) ||
            metrics_sum(m, (enum metric)id, i, j) > 0;
 }
@@ -300,6 +356,7 @@ static bool is_shown(struct metrics *m, unsigned id, unsigned i, unsigned j)
 void metrics_render(struct metrics *m, struct buf *out)
 {
     static const char *const types[] = {"counter", "gauge", "histogram"};
+    pthread_mutex_lock(&m->nodes_lock);
     for (unsigned id = 0; id < METRIC_COUNT; id++) {
         const struct row *r = &rows[id];
         buf_printf(out, "# HELP %s ", r->name);
@@ -309,4 +366,5 @@ void metrics_render(struct metrics *m, struct buf *out)
             for (unsigned j = 0; j < m->place[id].n2; j++)
                 if (is_shown(m, id, i, j)) render_series(m, out, id, i, j);
     }
+    pthread_mutex_unlock(&m->nodes_lock);
 }

@@ -104,6 +104,7 @@ static void on_reply(struct redis_call *call)
     struct cache_read *read = call->arg;
     struct lru *lru = cache_store_lru(read->port->store);
 
+    if (!call->covered) read->token.epoch = 0; /* what it becomes is not heard of */
     bool ok = call->outcome == REDIS_CALL_OK, absent = call->replies[0].integer == -2;
     bool empty = call->replies[1].text.len == 0;
     /* Another try where the connection died, which says nothing about the next one, or the key came or went

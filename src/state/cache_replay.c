@@ -1,4 +1,6 @@
-/* cache_replay: a tick every TICK_MS spends a budget of starts; slots are independent. A refusal (OOM,
+/* cache_replay: a tick every TICK_MS spends a budget of starts; slots are independent. An entry whose key's
+ * node cannot take it goes behind the others, LOOKS_MAX of them in a tick: it holds up no other node's.
+ * A refusal (OOM,
  * READONLY, …) stops new starts for a doubling time, since the next write would be refused as well. */
 #include "state/cache_replay.h"
 
@@ -11,6 +13,7 @@
 enum {
     REPLAY_SLOTS = 32,
     TICK_MS = 20,
+    LOOKS_MAX = 256,
     IDLE_TICK_MS = 100,
     RACES_MAX = 16,
     DRAIN_S = 5,
@@ -42,6 +45,7 @@ struct cache_replay {
     unsigned busy;
     int64_t rate_per_s; /* for the backlog at hand */
     int64_t spent_until_us;
+    unsigned looks; /* at entries that cannot go, in this tick */
     int64_t backoff_ms, blocked_until_us;
     uint64_t outcomes[REPLAY_OUTCOME_COUNT]; /* of the backlog at hand */
     int64_t reload_due_us;
@@ -64,8 +68,6 @@ static void release(struct slot *s)
     s->replay->busy--;
 }
 
-/* A given-up connection may still bring an older write of a key that is in the table: until it is killed
- * nothing is handed back over it. */
 static bool may_start(const struct cache_replay *r, int64_t now)
 {
     return redis_topology_some_ready(cache_store_options(r->options.port->store)->redis) &&
@@ -210,10 +212,32 @@ static void read_current(struct slot *s)
     submit(s, 2, on_current);
 }
 
+/* A given-up connection may still bring an older write of a key that is in the table: until it is killed
+ * nothing is handed back over it. */
+static bool may_go(struct cache_store *store, const struct lru_entry *entry)
+{
+    struct slice key = lru_entry_key(entry);
+    return !cache_store_degraded(store, key) && cache_store_quiet(store, key);
+}
+
+static struct lru_entry *take_one(struct cache_replay *r, unsigned *out_flags)
+{
+    struct cache_store *store = r->options.port->store;
+    struct lru *lru = cache_store_lru(store);
+    struct lru_entry *entry;
+    while (r->looks < LOOKS_MAX && (entry = lru_pending_take(lru, out_flags))) {
+        if (may_go(store, entry)) return entry;
+        r->looks++;
+        lru_untake(lru, entry);
+        lru_release(entry);
+    }
+    return NULL;
+}
+
 static bool start_one(struct cache_replay *r, struct slot *s)
 {
     struct cache_store *store = r->options.port->store;
-    struct lru_entry *entry = lru_pending_take(cache_store_lru(store), &s->flags);
+    struct lru_entry *entry = take_one(r, &s->flags);
     if (!entry) return false;
     s->replay = r;
     s->entry = entry;
@@ -261,6 +285,7 @@ static void on_tick(void *arg)
     struct cache_port *port = r->options.port;
     int64_t now = loop_now_us(port->loop);
     struct lru_stats stats;
+    r->looks = 0;
     lru_stats(cache_store_lru(port->store), &stats);
     if (stats.pending_entries && !r->active && may_start(r, now))
         begin_backlog(r, stats.pending_entries, now);

@@ -121,6 +121,7 @@ static struct lock_work *new_work(struct lock_port *port, const struct lock_op *
     w->port = port;
     w->verb = op->verb;
     w->ttl_ms = op->ttl_ms;
+    w->trace = op->trace;
     w->prev = port->last;
     if (port->last)
         port->last->next = w;
@@ -191,7 +192,7 @@ static void stray_try(struct lock_work *w)
     if (port->stopping || now >= w->deadline_us) {
         LOG(port->store->options.log, LOG_INFO,
             "a lock that could not be told stays held until its time ends", LOG_SL("lock", w->name),
-            LOG_I("ttl_ms", w->ttl_ms));
+            LOG_I("ttl_ms", w->ttl_ms), LOG_TRACE(&w->trace));
         destroy(w);
         return;
     }

@@ -46,12 +46,14 @@ static enum db_result append(struct db *db, void *arg)
 {
     const struct lock_work *w = arg;
     int64_t seq = 0;
+    char trace[TRACE_KEPT_LEN];
     struct db_entry entry = {.kind = JOURNAL_LOCK,
                              .op = LOCK_JOURNAL_RELEASE,
                              .id = w->name,
                              .change_id = slice_of(w->change_id),
                              .stamp_ms = redis_topology_wall_ms(w->port->store->options.redis),
-                             .body = w->token};
+                             .body = w->token,
+                             .trace = trace_keep(&w->trace, trace)};
     return db_journal_append(db, &entry, &seq);
 }
 

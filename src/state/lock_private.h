@@ -52,6 +52,7 @@ struct lock_work {
     struct slice keys[LOCK_PARTS];                 /* in `text`; none when embedded */
     struct buf text;
     int64_t ttl_ms, wait_until_us, deadline_us, sent_us;
+    struct trace trace;
     struct loop_timer timer;
     bool flying;   /* an attempt is out */
     bool doubt;    /* one of this verb may have run unanswered */

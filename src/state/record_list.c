@@ -2,7 +2,9 @@
  *
  *   redis     SCAN until about `limit` keys are found or SCANS_MAX rounds are over, then their values, a few
  *             calls in flight at a time; what is no JSON object, too large or gone meanwhile is left out.
- *             Cursor "r<SCAN's>".
+ *             Cursor "r<SCAN's>". Of a cluster one master after the other, in the order of their indexes:
+ *             "r<SCAN's>.<index>.<its name's hash>[p]"; one that is away or has gone is left out, and this
+ *             page and those after it are partial (p).
  *   local     an index walk on the spool's thread, collected there, at most COLLECTED_MAX bytes, and told on
  *             the loop: the records (embedded), or what the journal has (circuit open; partial). Cursor
  *             "l<last id>".
@@ -12,7 +14,10 @@
 
 #include "cache_private.h"
 
+#include "util/hash.h"
+
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +50,8 @@ struct record_list_work {
     /* redis */
     struct redis_call call;
     struct redis_command command;
-    uint64_t cursor;
+    struct redis_node *node; /* that is scanned; NULL: all have been */
+    uint64_t cursor;         /* in it */
     unsigned scans;
     char cursor_text[24], count[24], value_max[24], pattern[PATTERN_MAX];
     size_t key_prefix_len;
@@ -90,19 +96,98 @@ static void finish(struct record_list_work *w, enum status status, const char *d
     if (!w->posted) work_free(w);
 }
 
+/* --- nodes --- */
+
+static struct redis_topology *topology_of(const struct record_list_work *w)
+{
+    return record_store_options(w->store)->redis;
+}
+
+static bool is_cluster(const struct record_list_work *w)
+{
+    return redis_topology_options(topology_of(w))->url->kind == REDIS_CLUSTER;
+}
+
+/* From index `from` on; those that are away are left out. */
+static void begin_node(struct record_list_work *w, unsigned from)
+{
+    w->node = NULL;
+    w->cursor = 0;
+    for (unsigned i = from; i < redis_topology_count(topology_of(w)) && !w->node; i++) {
+        struct redis_node *node = redis_topology_at(topology_of(w), i);
+        if (!redis_node_serves(node)) continue;
+        if (breaker_allows(redis_node_breaker(node)))
+            w->node = node;
+        else
+            w->list->partial = true;
+    }
+}
+
+static void next_node(struct record_list_work *w)
+{
+    begin_node(w, redis_node_options(w->node)->index + 1);
+}
+
+static uint32_t hash_of(const struct redis_node *node)
+{
+    static const struct hash_seed SEED = {0, 0}; /* whoever forges a cursor gets another page, no more */
+    const char *name = redis_node_name(node);
+    return (uint32_t)hash_bytes(&SEED, name, strlen(name));
+}
+
+static void print_cursor(const struct record_list_work *w, char *out, size_t size)
+{
+    int len = snprintf(out, size, "r%llu", (unsigned long long)w->cursor);
+    if (is_cluster(w))
+        snprintf(out + len, size - (size_t)len, ".%u.%08x%s", redis_node_options(w->node)->index,
+                 hash_of(w->node), w->list->partial ? "p" : "");
+}
+
+/* A number that ends at `after`, which is passed over. */
+static bool take_number(const char **at, int base, char after, unsigned long long *out)
+{
+    char *end;
+    if (!isxdigit((unsigned char)**at)) return false;
+    errno = 0;
+    *out = strtoull(*at, &end, base);
+    if (errno || *end != after) return false;
+    *at = end + (after != 0);
+    return true;
+}
+
+/* False: no cursor of this kind. Where its node has gone the listing goes on with the next one. */
+static bool parse_cursor(struct record_list_work *w, struct slice cursor)
+{
+    char text[RECORD_CURSOR_SIZE];
+    const char *at = text + 1;
+    unsigned long long scan, index = 0, hash = 0;
+    if (cursor.len >= sizeof text) return false;
+    memcpy(text, cursor.ptr, cursor.len);
+    text[cursor.len] = 0;
+    if (is_cluster(w)) {
+        bool partial = text[cursor.len - 1] == 'p';
+        if (partial) text[cursor.len - 1] = 0;
+        if (!take_number(&at, 10, '.', &scan) || !take_number(&at, 10, '.', &index) ||
+            !take_number(&at, 16, 0, &hash) || index >= REDIS_NODES_MAX)
+            return false;
+        w->list->partial = partial;
+    } else if (!take_number(&at, 10, 0, &scan)) {
+        return false;
+    }
+    begin_node(w, (unsigned)index);
+    bool same = w->node && redis_node_options(w->node)->index == index;
+    if (same && (!is_cluster(w) || hash_of(w->node) == hash))
+        w->cursor = scan;
+    else
+        w->list->partial = true;
+    return true;
+}
+
 /* --- redis --- */
 
 static void start_local(struct record_list_work *w);
 static void scan(struct record_list_work *w);
 static void read_values(struct record_list_work *w);
-
-static void fail(struct record_list_work *w, const struct redis_call *call)
-{
-    if (call->outcome == REDIS_CALL_REFUSED)
-        finish(w, STATUS_REDIS_REFUSED, call->error);
-    else
-        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis did not answer");
-}
 
 static void end_of_values(struct record_list_work *w)
 {
@@ -110,8 +195,19 @@ static void end_of_values(struct record_list_work *w)
         finish(w, w->failed, "Redis did not give the values that it listed");
         return;
     }
-    if (w->cursor) snprintf(w->list->next, sizeof w->list->next, "r%llu", (unsigned long long)w->cursor);
+    if (w->node) print_cursor(w, w->list->next, sizeof w->list->next);
     finish(w, STATUS_OK, "");
+}
+
+/* One of a cluster's nodes does not answer: the others' values are worth telling. */
+static void lose_value(struct record_list_work *w, enum redis_outcome outcome)
+{
+    if (outcome == REDIS_CALL_REFUSED)
+        w->failed = STATUS_REDIS_REFUSED;
+    else if (is_cluster(w))
+        w->list->partial = true;
+    else
+        w->failed = STATUS_REDIS_UNAVAILABLE;
 }
 
 static void on_value(struct redis_call *call)
@@ -130,7 +226,7 @@ static void on_value(struct redis_call *call)
             w->failed == STATUS_OK)
             w->list->each(w->list, r->id, value, expires ? record_wall_ms(w->store) + pttl_ms : 0);
     } else if (call->outcome != REDIS_CALL_FOREIGN) {
-        w->failed = call->outcome == REDIS_CALL_REFUSED ? STATUS_REDIS_REFUSED : STATUS_REDIS_UNAVAILABLE;
+        lose_value(w, call->outcome);
     }
     read_values(w);
 }
@@ -144,27 +240,29 @@ static bool next_id(struct record_list_work *w, struct slice *out)
     return true;
 }
 
-static void read_values(struct record_list_work *w)
+static void read_next(struct record_list_work *w, struct reader *r)
 {
-    for (size_t i = 0; i < READERS; i++) {
-        struct reader *r = &w->readers[i];
-        if (r->work) continue;
-        if (!next_id(w, &r->id)) break;
+    while (next_id(w, &r->id)) {
         struct slice key = record_key(w->store, w->kind, r->id, r->key_bytes);
         cache_read_commands(r->commands, key, slice_of(w->value_max));
-        r->work = w;
         r->call = (struct redis_call){.commands = r->commands,
                                       .count = 2,
                                       .deadline_us = w->list->deadline_us,
                                       .done = on_value,
                                       .arg = r};
         if (redis_pool_submit(w->port->pool, &r->call)) {
+            r->work = w;
             w->busy++;
-        } else {
-            r->work = NULL;
-            w->failed = STATUS_REDIS_UNAVAILABLE;
+            return;
         }
+        lose_value(w, REDIS_CALL_UNAVAILABLE);
     }
+}
+
+static void read_values(struct record_list_work *w)
+{
+    for (size_t i = 0; i < READERS; i++)
+        if (!w->readers[i].work) read_next(w, &w->readers[i]);
     if (w->busy == 0) end_of_values(w);
 }
 
@@ -181,17 +279,44 @@ static void take_keys(struct record_list_work *w, const struct redis_reply *keys
     }
 }
 
+static void go_on(struct record_list_work *w)
+{
+    if (w->node && w->found < w->limit && w->scans < SCANS_MAX)
+        scan(w);
+    else if (w->ids.failed || !(w->readers = calloc(READERS, sizeof w->readers[0])))
+        finish(w, STATUS_OVERLOADED, "out of memory");
+    else
+        read_values(w);
+}
+
+/* The node does not answer: what is left of it is not listed. Where it was the only one, nothing is. */
+static void skip_node(struct record_list_work *w)
+{
+    bool first = w->list->cursor.len == 0 && w->found == 0;
+    if (is_cluster(w)) {
+        w->list->partial = true;
+        next_node(w);
+        if (w->node || !first) {
+            go_on(w);
+            return;
+        }
+    }
+    if (first && (is_cluster(w) || w->scans == 1))
+        start_local(w);
+    else
+        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis did not answer");
+}
+
 static void on_scanned(struct redis_call *call)
 {
     struct record_list_work *w = call->arg;
     struct redis_reply cursor, keys;
-    bool first = w->scans == 1 && w->list->cursor.len == 0;
-    if (call->outcome != REDIS_CALL_OK && call->outcome != REDIS_CALL_REFUSED && first) {
-        start_local(w);
+    if (call->outcome == REDIS_CALL_REFUSED) {
+        finish(w, STATUS_REDIS_REFUSED, call->error);
         return;
     }
     if (call->outcome != REDIS_CALL_OK) {
-        fail(w, call);
+        skip_node(w);
         return;
     }
     if (!redis_reply_element(&call->replies[0], 0, &cursor) ||
@@ -203,12 +328,8 @@ static void on_scanned(struct redis_call *call)
     w->cursor_text[cursor.text.len] = 0;
     w->cursor = strtoull(w->cursor_text, NULL, 10);
     take_keys(w, &keys);
-    if (w->cursor && w->found < w->limit && w->scans < SCANS_MAX)
-        scan(w);
-    else if (w->ids.failed || !(w->readers = calloc(READERS, sizeof w->readers[0])))
-        finish(w, STATUS_OVERLOADED, "out of memory");
-    else
-        read_values(w);
+    if (!w->cursor) next_node(w);
+    go_on(w);
 }
 
 static void scan(struct record_list_work *w)
@@ -224,14 +345,11 @@ static void scan(struct record_list_work *w)
                                         .types = REDIS_TYPE_ARRAY};
     w->call = (struct redis_call){.commands = &w->command,
                                   .count = 1,
+                                  .node = w->node,
                                   .deadline_us = w->list->deadline_us,
                                   .done = on_scanned,
                                   .arg = w};
-    if (redis_pool_submit(w->port->pool, &w->call)) return;
-    if (w->scans == 1 && w->list->cursor.len == 0)
-        start_local(w);
-    else
-        finish(w, STATUS_REDIS_UNAVAILABLE, "Redis did not answer");
+    if (!redis_pool_submit(w->port->pool, &w->call)) skip_node(w);
 }
 
 /* {prefix}:{name}:* with the prefix's glob characters escaped. */
@@ -343,39 +461,27 @@ static void start_local(struct record_list_work *w)
 
 /* --- start --- */
 
-static bool parse_scan_cursor(struct slice cursor, uint64_t *out)
-{
-    char text[24], *end;
-    if (cursor.len < 2 || cursor.len > sizeof text - 1 || cursor.ptr[1] < '0' || cursor.ptr[1] > '9')
-        return false;
-    memcpy(text, cursor.ptr + 1, cursor.len - 1);
-    text[cursor.len - 1] = 0;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return *end == 0 && errno == 0;
-}
-
 /* Where it goes on. A listing ends where it began: the two stores have no order in common. */
 static void start(struct record_list_work *w)
 {
     struct slice cursor = w->list->cursor;
-    const struct redis_topology *redis = record_store_options(w->store)->redis;
-    bool degraded = redis && !redis_topology_well(redis), local = degraded || record_store_embedded(w->store);
+    bool embedded = record_store_embedded(w->store);
+    if (!embedded) begin_node(w, 0);
+    bool away = embedded || !w->node;
     if (cursor.len == 0) {
-        if (local)
+        if (away)
             start_local(w);
         else
             scan(w);
-    } else if (cursor.ptr[0] == 'l' && local && cursor.len <= 1 + ID_LEN_MAX) {
+    } else if (cursor.ptr[0] == 'l' && away && cursor.len <= 1 + ID_LEN_MAX) {
         w->after_len = cursor.len - 1;
         memcpy(w->after, cursor.ptr + 1, w->after_len);
         start_local(w);
-    } else if (!record_store_embedded(w->store) && parse_scan_cursor(cursor, &w->cursor) &&
-               cursor.ptr[0] == 'r') {
-        if (degraded)
+    } else if (!embedded && cursor.ptr[0] == 'r' && parse_cursor(w, cursor)) {
+        if (away)
             finish(w, STATUS_REDIS_UNAVAILABLE, "the listing began on Redis, which is away");
         else
-            scan(w);
+            go_on(w);
     } else {
         finish(w, STATUS_INVALID_ARGUMENT, "cursor: not one of this listing; begin anew");
     }

@@ -70,6 +70,7 @@ static enum db_result append(struct record_work *w, struct db *db)
 {
     struct slice before = w->version.value;
     bool deletes = w->verdict == RECORD_DELETE;
+    char trace[TRACE_KEPT_LEN];
     struct db_entry entry = {.kind = w->kind,
                              .op = w->change.op,
                              .flags = w->change.flags,
@@ -79,7 +80,8 @@ static enum db_result append(struct record_work *w, struct db *db)
                              .stamp_ms = w->change.stamp_ms,
                              .expires_ms = deletes ? 0 : w->result.expires_ms,
                              .body = w->change.body,
-                             .copy = deletes ? SLICE_NONE : buf_slice(&w->result.value)};
+                             .copy = deletes ? SLICE_NONE : buf_slice(&w->result.value),
+                             .trace = trace_keep(&w->change.trace, trace)};
     w->order = record_next_order(w->store);
     w->appended = true;
     if (w->merged) return db_journal_replace(db, w->merge_seq, &entry);

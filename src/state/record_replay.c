@@ -1,12 +1,16 @@
 /* record_replay: a tick every TICK_MS spends a budget of starts; slots are independent, so a key that waits
- * (refused, in doubt) holds up no other. */
+ * (refused, in doubt) holds up no other. One whose node cannot take it is looked at again after AWAY_MS, at
+ * most LOOKS_MAX of them in a tick. */
 #include "record_replay_private.h"
+
+#include "lock_private.h"
+#include "record_private.h"
 
 #include "util/hash.h"
 
 #include <stdlib.h>
 
-enum { TICK_MS = 20, IDLE_TICK_MS = 100 };
+enum { TICK_MS = 20, IDLE_TICK_MS = 100, LOOKS_MAX = 256, AWAY_MS = 500 };
 
 const char *const handback_names[HANDBACK_COUNT] = {"written",  "done",    "dropped", "expired",
                                                     "given_up", "foreign", "refused"};
@@ -72,7 +76,7 @@ void handback_refused(struct handback_slot *s, const char *error)
     r->outcomes[HANDBACK_REFUSED]++;
     metrics_count(r->options.port->cell, METRIC_JOURNAL_REPLAYS, HANDBACK_REFUSED, 0, 1);
     LOG(r->options.log, LOG_WARN, "Redis refuses a journaled change; trying again", LOG_S("error", error),
-        LOG_SL("id", s->id), LOG_I("retry_ms", delay_ms));
+        LOG_SL("id", s->id), LOG_I("retry_ms", delay_ms), LOG_TRACE(&s->trace));
     handback_put_back(s, delay_ms);
 }
 
@@ -93,22 +97,48 @@ void handback_count(struct handback_slot *s)
         r->conflicts++;
         metrics_count(r->options.port->cell, METRIC_JOURNAL_CONFLICTS, 0, 0, 1);
         LOG(r->options.log, LOG_WARN, "a journaled change met another one", LOG_S("kind", kind_name(s)),
-            LOG_I("op", s->entry.op), LOG_SL("id", s->id), LOG_S("decided", s->verdict));
+            LOG_I("op", s->entry.op), LOG_SL("id", s->id), LOG_S("decided", s->verdict),
+            LOG_TRACE(&s->trace));
     }
     if (s->outcome == HANDBACK_GIVEN_UP)
         LOG(r->options.log, LOG_WARN, "a journaled change is older than spool.age_max: given up",
-            LOG_S("kind", kind_name(s)), LOG_I("op", s->entry.op), LOG_SL("id", s->id));
+            LOG_S("kind", kind_name(s)), LOG_I("op", s->entry.op), LOG_SL("id", s->id), LOG_TRACE(&s->trace));
     if (s->outcome == HANDBACK_FOREIGN)
         LOG(r->options.log, LOG_WARN, "a journaled change cannot be handed back: set aside",
             LOG_S("kind", kind_name(s)), LOG_I("op", s->entry.op), LOG_SL("id", s->id),
-            LOG_S("reason", s->reason));
+            LOG_S("reason", s->reason), LOG_TRACE(&s->trace));
 }
 
 /* --- pace --- */
 
+/* A given-up connection may still bring an older write of the key: until it is killed nothing is handed back
+ * over it. */
+static bool may_go(const struct record_replay *r, const struct handback_slot *s)
+{
+    char bytes[(int)LOCK_KEY_MAX + (int)RECORD_KEY_MAX]; /* either fits */
+    struct slice key;
+    if (s->kind == JOURNAL_LOCK)
+        key = lock_key(r->store->prefix, LOCK_PART_LOCK, s->id, bytes);
+    else if (s->kind < JOURNAL_KIND_END && r->store->rules[s->kind].name)
+        key = record_key(r->options.port->store, s->kind, s->id, bytes);
+    else
+        return true; /* will be set aside */
+    return redis_topology_allows(r->store->redis, key) && redis_topology_quiet(r->store->redis, key);
+}
+
+static bool take_one(struct record_replay *r, struct handback_slot *s, int64_t now)
+{
+    while (r->looks < LOOKS_MAX && unsettled_take(r->store->unsettled, now, &s->kind, s->id_bytes, &s->id)) {
+        if (may_go(r, s)) return true;
+        r->looks++;
+        unsettled_return(r->store->unsettled, s->kind, s->id, now + AWAY_MS * INT64_C(1000));
+    }
+    return false;
+}
+
 static bool start_one(struct record_replay *r, struct handback_slot *s, int64_t now)
 {
-    if (!unsettled_take(r->store->unsettled, now, &s->kind, s->id_bytes, &s->id)) return false;
+    if (!take_one(r, s, now)) return false;
     s->replay = r;
     s->busy = true;
     s->done_seq = 0;
@@ -158,6 +188,7 @@ static void on_tick(void *arg)
     struct loop *loop = r->options.port->loop;
     int64_t now = loop_now_us(loop);
     uint64_t entries = unsettled_entries(r->store->unsettled);
+    r->looks = 0;
     if (entries && !r->active && may_start(r)) begin_backlog(r, entries, now);
     if (!entries && r->active && r->busy == 0) end_backlog(r);
     if (r->active) {

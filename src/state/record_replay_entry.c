@@ -400,6 +400,8 @@ static enum db_result run_fetch(struct db *db, void *arg)
     const char *at = s->bytes.ptr;
     s->entry = e;
     s->entry.id = s->id;
+    s->entry.trace = SLICE_NONE; /* it lives in s->trace */
+    trace_of_kept(e.trace, &s->trace);
     s->entry.change_id.ptr = at;
     s->entry.body.ptr = at += e.change_id.len;
     if (e.copy.ptr) s->entry.copy.ptr = at + e.body.len;

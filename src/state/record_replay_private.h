@@ -30,6 +30,7 @@ struct handback_slot {
     bool changed;     /* touches were merged into the entry while it was in hand */
     struct buf bytes; /* change id, body, copy */
     struct db_entry entry;
+    struct trace trace; /* of the request that made it */
     const char *reason; /* why it is set aside; NULL: it is removed */
 
     struct redis_call call;
@@ -57,6 +58,7 @@ struct record_replay {
     struct handback_slot slots[HANDBACK_SLOTS];
     unsigned busy;
     int64_t spent_until_us;
+    unsigned looks; /* at keys that cannot go, in this tick */
     bool active;
     uint64_t outcomes[HANDBACK_COUNT], conflicts; /* of the backlog at hand */
     uint8_t refusals[HANDBACK_BACKOFFS];

@@ -1,4 +1,4 @@
-/* Issue 2, "Bad input": a clear 4xx that names the place, or a closed connection; nothing stored, nobody else
+/* Bad input: a clear 4xx that names the place, or a closed connection; nothing stored, nobody else
  * disturbed. */
 #include "../support/load.h"
 #include "../support/raw_http.h"

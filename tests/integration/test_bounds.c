@@ -1,4 +1,4 @@
-/* Issue 2, "Bounds": thousands of connections, large bodies, a table at its budget, slow readers: memory
+/* Bounds: thousands of connections, large bodies, a table at its budget, slow readers: memory
  * stays within the formula and what is too much is answered 503 `overloaded`. Memory is judged in plain
  * builds only: sanitizers have their own. */
 #include "../support/load.h"
@@ -71,6 +71,30 @@ START_TEST(a_connection_too_many_is_answered_overloaded)
     for (int i = 0; i < 8; i++)
         raw_http_close(&clients[i]);
     WAIT_FOR(http_get(s.h, "/livez")->status == 200, 5000);
+    stage_close(&s);
+}
+END_TEST
+
+/* What the rig itself has asked there may be leaving just now, and make room for one or two more. */
+START_TEST(the_admin_listener_too_has_a_bound_and_counts_what_it_refuses)
+{
+    enum { ADMIN_MAX = 64, MORE = 6 };
+    static const char SERIES[] = "phoenix_bound_hit_total{bound=\"admin_connections\"}";
+    struct raw_http clients[ADMIN_MAX + MORE];
+    struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
+    int count = 0, status = 0;
+    while (count < ADMIN_MAX)
+        clients[count++] = raw_http_tcp((uint16_t)daemon_admin_port(s.d));
+    while (status == 0 && count < ADMIN_MAX + MORE) {
+        clients[count] = raw_http_tcp((uint16_t)daemon_admin_port(s.d));
+        if (raw_http_readable(&clients[count], (int)test_ms(1000)))
+            status = raw_status(&clients[count], NULL);
+        count++;
+    }
+    ck_assert_int_eq(status, 503);
+    for (int i = 0; i < count; i++)
+        raw_http_close(&clients[i]);
+    WAIT_FOR(strstr(http_get(s.h, "/metrics")->body, SERIES) != NULL, 5000); /* over the API's listener */
     stage_close(&s);
 }
 END_TEST
@@ -263,6 +287,7 @@ int main(void)
     TCase *tc = test_case(suite, "bounds", 90);
     tcase_add_test(tc, four_thousand_connections_are_served_within_the_memory_bound);
     tcase_add_test(tc, a_connection_too_many_is_answered_overloaded);
+    tcase_add_test(tc, the_admin_listener_too_has_a_bound_and_counts_what_it_refuses);
     tcase_add_test(tc, uploads_beyond_the_bytes_in_flight_are_answered_overloaded);
     tcase_add_loop_test(tc, memory_is_bounded_under_hostile_sizes_uploads_and_slow_readers, 0, BACKEND_COUNT);
     tcase_add_loop_test(tc, an_8_mib_body_passes_and_one_byte_more_does_not, 0, BACKEND_COUNT);

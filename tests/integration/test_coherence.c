@@ -1,4 +1,4 @@
-/* Issue 2, "Coherence": what another client changes, or another worker writes, is not served from the table
+/* Coherence: what another client changes, or another worker writes, is not served from the table
  * once its invalidation has arrived; a fill that comes too late is not kept; a dead invalidation connection
  * ends all trust. */
 #include "../support/fake_redis.h"

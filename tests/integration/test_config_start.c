@@ -166,19 +166,94 @@ START_TEST(mistakes_in_the_environment_name_their_variable)
     expect_refusal(NULL, ARGS("PHOENIX_HTTP_WORKERS=x"), "PHOENIX_HTTP_WORKERS", "");
     expect_refusal(NULL, ARGS("PHOENIX_HTTP_DEADLINE_MS=5"), "PHOENIX_HTTP_DEADLINE_MS", "50");
     expect_refusal(NULL, ARGS("PHOENIX_LOG_LEVEL=loud"), "PHOENIX_LOG_LEVEL", "loud");
-    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=http://127.0.0.1"), "redis.url", "");
 }
 END_TEST
 
-START_TEST(an_unreadable_token_file_stops_the_start)
+/* What somebody may get wrong who starts it for the first time: the option and the value, the cause, what to
+ * do. `checked`: --check-config finds it too, since it needs neither a port nor the file. */
+static const struct mistake {
+    const char *variable, *place, *cause, *remedy;
+    bool checked;
+} mistakes[] = {
+    {"PHOENIX_HTTP_LISTEN=127.0.0.1:99999", "http.listen 127.0.0.1:99999", "up to 65535", "write host:port",
+     true},
+    {"PHOENIX_HTTP_LISTEN=127.0.0.1:80x", "http.listen 127.0.0.1:80x", "a number", "write host:port", true},
+    {"PHOENIX_HTTP_LISTEN=localhost", "http.listen localhost", "no port", "write host:port", true},
+    {"PHOENIX_HTTP_LISTEN=127.0.0.1:", "http.listen", "no port", "write host:port", true},
+    {"PHOENIX_HTTP_LISTEN=nowhere.invalid:8379", "http.listen nowhere.invalid:8379", "",
+     "give an address of this machine", false},
+    {"PHOENIX_HTTP_LISTEN=203.0.113.1:8379", "http.listen 203.0.113.1:8379",
+     "Cannot assign requested address", "give an address of this machine", false},
+    {"PHOENIX_ADMIN_LISTEN=:-1", "admin.listen :-1", "a number", "write host:port", true},
+    {"PHOENIX_HTTP_UNIX_SOCKET=/nonexistent/a.sock", "http.unix_socket /nonexistent/a.sock",
+     "No such file or directory", "make its directory", false},
+    {"PHOENIX_HTTP_UNIX_SOCKET=/etc/passwd", "http.unix_socket /etc/passwd", "no socket", "remove it", false},
+    {"PHOENIX_SPOOL_PATH=/nonexistent/a.db", "spool.path /nonexistent/a.db", "No such file or directory",
+     "make its directory", true},
+    {"PHOENIX_SPOOL_PATH=/etc/passwd/a.db", "spool.path /etc/passwd/a.db", "Not a directory",
+     "make its directory", true},
+    {"PHOENIX_SPOOL_PATH=/tmp", "spool.path /tmp", "Is a directory", "give the name of a file", true},
+    {"PHOENIX_SPOOL_PATH=", "spool.path", "empty", "give the name of a file", true},
+    {"PHOENIX_SPOOL_PATH=/sys/phoenix.db", "spool.path /sys/phoenix.db", "", "let this user write there",
+     false},
+    {"PHOENIX_SPOOL_PATH=/etc/passwd", "spool.path /etc/passwd", "not a SQLite database", "move it away",
+     false},
+    {"PHOENIX_REDIS_URL=http://127.0.0.1", "redis.url", "none of", "redis://host:port/db", true},
+    {"PHOENIX_REDIS_URL=127.0.0.1:6379", "redis.url", "none of", "redis://host:port/db", true},
+    {"PHOENIX_REDIS_URL=redis://127.0.0.1:66000", "redis.url", "the port", "1 to 65535", true},
+    {"PHOENIX_REDIS_URL=redis://127.0.0.1/zero", "redis.url", "after the host", "/<database number>", true},
+    {"PHOENIX_HTTP_TOKEN_FILE=/nonexistent/token", "http.token_file /nonexistent/token",
+     "No such file or directory", "give a file", true},
+    {"PHOENIX_HTTP_TOKEN_FILE=/dev/null", "http.token_file /dev/null", "must hold one token",
+     "write one into it", true},
+    {"PHOENIX_REDIS_PASSWORD_FILE=/nonexistent/password", "redis.password_file /nonexistent/password",
+     "No such file or directory", "give a file", true},
+    {"PHOENIX_REDIS_PASSWORD_FILE=/dev/null", "redis.password_file /dev/null", "empty",
+     "write the password into it", true},
+    {"PHOENIX_HTTP_BODY_MAX=8MB", "PHOENIX_HTTP_BODY_MAX", "\"8MB\"", "MiB", true},
+    {"PHOENIX_LOCAL_NEAR=perhaps", "PHOENIX_LOCAL_NEAR", "\"perhaps\"", "true", true},
+    {"PHOENIX_TASKS_DEDUPE=10", "PHOENIX_TASKS_DEDUPE", "below spool.age_max", "raise it", true},
+};
+
+START_TEST(every_mistake_is_told_with_its_cause_and_its_remedy_in_one_line)
+{
+    const struct mistake *m = &mistakes[_i];
+    const char *env[] = {"PHOENIX_REDIS_URL=redis://127.0.0.1:1", m->variable, NULL};
+    expect_refusal(NULL, env, m->place, m->cause);
+    expect_refusal(NULL, env, m->remedy, "phoenix-cached: ");
+    if (m->checked) expect_refusal(ARGS("--check-config"), env, m->place, m->remedy);
+}
+END_TEST
+
+START_TEST(a_token_file_without_a_token_stops_the_start)
 {
     char path[TEST_PATH_MAX];
     char line[TEST_PATH_MAX + 32];
-    scratch_path(path, "absent-token");
-    expect_refusal(NULL, ARGS(FORMAT(line, "PHOENIX_HTTP_TOKEN_FILE=%s", path)), "absent-token", "");
     scratch_path(path, "empty-token");
     scratch_write(path, " \n");
-    expect_refusal(NULL, ARGS(FORMAT(line, "PHOENIX_HTTP_TOKEN_FILE=%s", path)), "empty-token", "");
+    expect_refusal(NULL, ARGS(FORMAT(line, "PHOENIX_HTTP_TOKEN_FILE=%s", path)), "empty-token", "one token");
+}
+END_TEST
+
+START_TEST(one_address_for_both_listeners_is_told_as_that)
+{
+    static const char *const env[] = {"PHOENIX_HTTP_LISTEN=127.0.0.1:8379",
+                                      "PHOENIX_ADMIN_LISTEN=127.0.0.1:8379", NULL};
+    expect_refusal(NULL, env, "admin.listen 127.0.0.1:8379", "a port of its own");
+    expect_refusal(ARGS("--check-config"), env, "admin.listen 127.0.0.1:8379", "a port of its own");
+}
+END_TEST
+
+START_TEST(a_spool_of_another_daemon_stops_the_start_and_does_not_fail_the_check)
+{
+    char line[TEST_PATH_MAX + 32];
+    struct daemon *d = daemon_start(NULL);
+    const char *const env[] = {FORMAT(line, "PHOENIX_SPOOL_PATH=%s", daemon_spool(d)), NULL};
+    expect_refusal(NULL, env, daemon_spool(d), "in use by another process; each daemon needs a spool.path");
+    struct run r = run(ARGS("--check-config"), env);
+    ck_assert_msg(r.status == 0, "%d %s", r.status, r.err);
+    run_end(&r);
+    daemon_stop(&d);
 }
 END_TEST
 
@@ -210,6 +285,8 @@ START_TEST(a_taken_port_stops_the_start)
     struct run r = run(NULL, ARGS(listen, admin));
     ck_assert_msg(r.status == 1, "ended with %d: %s", r.status, r.err);
     ck_assert_msg(strstr(r.err, FORMAT(port, ":%d", daemon_port(d))), "port not named: %s", r.err);
+    ck_assert_msg(strstr(r.err, "another process has this port; stop it, or choose another"), "%s", r.err);
+    ck_assert_msg(lines(r.err) == 1, "not one line: %s", r.err);
     run_end(&r);
     daemon_stop(&d);
 }
@@ -299,7 +376,11 @@ int main(void)
     tcase_add_test(tc, print_config_shows_what_holds_without_the_password);
     tcase_add_test(tc, mistakes_in_the_file_name_their_line);
     tcase_add_test(tc, mistakes_in_the_environment_name_their_variable);
-    tcase_add_test(tc, an_unreadable_token_file_stops_the_start);
+    tcase_add_loop_test(tc, every_mistake_is_told_with_its_cause_and_its_remedy_in_one_line, 0,
+                        sizeof mistakes / sizeof mistakes[0]);
+    tcase_add_test(tc, a_token_file_without_a_token_stops_the_start);
+    tcase_add_test(tc, one_address_for_both_listeners_is_told_as_that);
+    tcase_add_test(tc, a_spool_of_another_daemon_stops_the_start_and_does_not_fail_the_check);
     tcase_add_test(tc, unusable_combinations_stop_the_start);
     tcase_add_test(tc, a_taken_port_stops_the_start);
     tcase_add_test(tc, unknown_variables_warn_and_service_links_do_not);

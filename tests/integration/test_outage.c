@@ -1,4 +1,4 @@
-/* Issue 2, "Outage": with eight clients reading, writing and deleting, Redis breaks in each way and comes
+/* Outage: with eight clients reading, writing and deleting, Redis breaks in each way and comes
  * back. Every request gets one answer, its own, in time, no 5xx; afterwards Redis holds what was
  * acknowledged. */
 #include "../support/fake_redis.h"

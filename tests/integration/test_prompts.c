@@ -1,4 +1,4 @@
-/* Issue 2, "Demonstrated on real input": real prompts stored with answers, looked up by input, Redis killed,
+/* On real input: real prompts stored with answers, looked up by input, Redis killed,
  * looked up again, Redis back, everything there. The prompts are ../shared/data/prompts.csv beside the
  * repository where that is, else the sample in tests/data/. */
 #include "../support/stage.h"

@@ -190,15 +190,50 @@ bool daemon_ready(const struct daemon *d)
     return ready;
 }
 
-static double sum_series(const struct daemon *d, const char *series, bool exact)
+static bool begins(const char *line, const char *prefix)
+{
+    return strncmp(line, prefix, strlen(prefix)) == 0;
+}
+
+/* Where `name="value"` ends; no value has an escaped quote. */
+static size_t pair_length(const char *pair)
+{
+    size_t name = strcspn(pair, "\"");
+    ck_assert_msg(pair[name] == '"', "not name=\"value\": %s", pair);
+    return name + 1 + strcspn(pair + name + 1, "\"") + 1;
+}
+
+/* Whether the line has each `name="value"` of the list, which ends with a brace. */
+static bool has_labels(const char *line, const char *list)
+{
+    char *labels = strndup(line, strcspn(line, "\n"));
+    bool has = true;
+    while (has && *list && *list != '}') {
+        size_t len = pair_length(list);
+        const char *at = memmem(labels, strlen(labels), list, len);
+        has = at && strchr("{,", at[-1]);
+        list += len + (list[len] == ',');
+    }
+    free(labels);
+    return has;
+}
+
+static bool matches(const char *line, const char *series)
+{
+    size_t name = strcspn(series, "{");
+    if (strncmp(line, series, name) != 0 || !strchr("{ ", line[name])) return false;
+    return !series[name] || has_labels(line, series + name + 1);
+}
+
+static double sum_series(const struct daemon *d, const char *series,
+                         bool (*wanted)(const char *line, const char *series))
 {
     struct http_client *c = http_open(d->admin_port);
     const struct http_answer *a = http_get(c, "/metrics");
     ck_assert_msg(a->status == 200, "/metrics: %d %s", a->status, a->error);
     double sum = 0;
-    size_t n = strlen(series);
     for (const char *line = a->body; *line;) {
-        if (strncmp(line, series, n) == 0 && (!exact || line[n] == ' ')) {
+        if (wanted(line, series)) {
             size_t len = strcspn(line, "\n");
             const char *value = memrchr(line, ' ', len);
             sum += value ? strtod(value, NULL) : 0;
@@ -212,12 +247,12 @@ static double sum_series(const struct daemon *d, const char *series, bool exact)
 
 double daemon_metric(const struct daemon *d, const char *series)
 {
-    return sum_series(d, series, true);
+    return sum_series(d, series, matches);
 }
 
 double daemon_metric_sum(const struct daemon *d, const char *prefix)
 {
-    return sum_series(d, prefix, false);
+    return sum_series(d, prefix, begins);
 }
 
 char *daemon_log(const struct daemon *d)

@@ -38,8 +38,8 @@ void daemon_release(struct daemon **d);
 struct http_client *daemon_client(const struct daemon *d); /* the caller closes */
 bool daemon_ready(const struct daemon *d);                 /* /readyz says 200 */
 
-/* A metric's value now. `series` as in the text: name or name{label="value"}. 0 for a series that is not
- * there. */
+/* A metric's value now. `series`: name, or name{label="value"}; labels that are not named may say anything:
+ * the sum over all that match, 0 where there is none. */
 double daemon_metric(const struct daemon *d, const char *series);
 /* The sum over all series that begin so. */
 double daemon_metric_sum(const struct daemon *d, const char *prefix);

@@ -27,6 +27,8 @@ struct db_options {
     int64_t bytes_max; /* (page_count - freelist_count) x page size; beyond it appends and puts are DB_FULL */
 };
 
+/* Whether a file can be made or written there. Makes and locks nothing. False with one line in `error`. */
+bool db_check_place(const struct db_options *options, char *error, size_t error_size);
 /* NULL with one line in `error`: cannot be created, is locked by another process, is no database, has a newer
  * schema, or belongs to another identity. */
 struct db *db_open(const struct db_options *options, char *error, size_t error_size);
@@ -82,11 +84,12 @@ struct db_entry {
     int64_t expires_ms; /* of the copy */
     struct slice body;  /* what was asked */
     struct slice copy;  /* the value after it; ptr NULL: none (deleted) */
+    struct slice trace; /* the request's, for log lines; ptr NULL: none */
 };
 
 enum db_result db_journal_append(struct db *db, const struct db_entry *entry, int64_t *out_seq);
-/* Replaces change id, body, copy, stamp and expiry of an entry: touches are merged this way. DB_ABSENT: none
- * of that number. */
+/* Replaces change id, body, copy, stamp, expiry and trace of an entry: touches are merged this way.
+ * DB_ABSENT: none of that number. */
 enum db_result db_journal_replace(struct db *db, int64_t seq, const struct db_entry *entry);
 /* What is set aside is none of these: its copy is nothing that Redis will ever hold. */
 enum db_result db_journal_newest(struct db *db, unsigned kind, struct slice id, struct db_entry *out);

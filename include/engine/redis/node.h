@@ -5,6 +5,7 @@
 #define PHOENIX_ENGINE_REDIS_NODE_H
 
 #include "engine/redis/breaker.h"
+#include "engine/redis/info.h"
 #include "engine/redis/secret.h"
 #include "engine/redis/url.h"
 #include "log/log.h"
@@ -17,13 +18,18 @@ struct redis_node;
 struct redis_topology;
 struct redis_tls;
 
+/* Whose Redis it is: of the cache, of all else (redis.state_url), or one for both. */
+enum redis_role { REDIS_OF_ALL, REDIS_OF_CACHE, REDIS_OF_STATE, REDIS_ROLE_COUNT };
+extern const char *const redis_role_names[REDIS_ROLE_COUNT];
+
 struct redis_node_options {
     const struct redis_url *url;     /* kind, path, user, database; borrowed, as all pointers here */
     const struct redis_address *at;  /* where it is at first; NULL: the URL's first seed, for TCP */
     struct redis_topology *topology; /* NULL: it stands alone */
     unsigned index;                  /* its place in the topology */
-    struct redis_secret *secret;     /* NULL: no password */
-    struct redis_tls *tls;           /* NULL: none */
+    enum redis_role role;
+    struct redis_secret *secret; /* NULL: no password */
+    struct redis_tls *tls;       /* NULL: none */
     int64_t connect_timeout_ms;
     int64_t command_timeout_ms;
     struct breaker_options breaker; /* clock and thresholds; on_change is set by the node */
@@ -58,6 +64,11 @@ void redis_node_set_serves(struct redis_node *node, bool serves);
 /* Wall clock as this Redis tells it: ours plus the offset last measured. */
 int64_t redis_node_wall_ms(const struct redis_node *node);
 void redis_node_set_offset(struct redis_node *node, int64_t offset_ms);
+
+/* What its last INFO said, and how long the last PING took (-1: nobody knows). Forgotten when it moves. */
+void redis_node_info(struct redis_node *node, struct redis_info *out, int64_t *out_ping_us);
+void redis_node_set_info(struct redis_node *node, const struct redis_info *info);
+void redis_node_set_ping(struct redis_node *node, int64_t ping_us);
 
 /* No connection is condemned: every write that was given up has either run or never will. */
 bool redis_node_quiet(const struct redis_node *node);

@@ -4,7 +4,8 @@
  * of the first of them, and are done when their last reply is in, or when it is certain that none will come.
  * Its memory is the caller's and stays untouched until `done`.
  * A call that was not executed since another server is the one to ask (READONLY) is tried again there, within
- * its deadline; then it is UNAVAILABLE.
+ * its deadline; then it is UNAVAILABLE. In a cluster it follows MOVED, ASK and TRYAGAIN, at most
+ * REDIS_REDIRECTIONS_MAX times: calls of several commands are reads, for all of them go again.
  * All calls of a turn leave in one write. Each call has a deadline; past it the connection is given up
  * (reset, so that nothing unsent leaves later, and killed on the server by the next connection) and its calls
  * fail, each exactly once. Loop thread only. */
@@ -46,6 +47,18 @@ struct redis_reply {
 /* False: no array, or not that many elements. */
 bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis_reply *out);
 
+/* Why a call goes again, or does not: of phoenix_redis_redirections_total. */
+enum redis_redirection {
+    REDIS_REDIRECTION_MOVED,
+    REDIS_REDIRECTION_ASK,
+    REDIS_REDIRECTION_TRYAGAIN,
+    REDIS_REDIRECTION_EXHAUSTED, /* one too many: the call was UNAVAILABLE */
+    REDIS_REDIRECTION_COUNT
+};
+extern const char *const redis_redirection_names[REDIS_REDIRECTION_COUNT];
+
+enum { REDIS_REDIRECTIONS_MAX = 5 };
+
 enum { REDIS_ARGS_MAX = 12, REDIS_COMMANDS_MAX = 4 };
 
 struct redis_script; /* engine/redis/script.h */
@@ -73,6 +86,7 @@ struct redis_call {
     enum redis_outcome outcome;
     struct redis_reply replies[REDIS_COMMANDS_MAX];
     char error[96]; /* the error reply's text, or why the connection ended */
+    bool covered;   /* changes of its keys since it was sent are told by the node that answered (watch.h) */
     /* the pool's */
     struct redis_call *next, **prev;
     unsigned received;
@@ -83,6 +97,11 @@ struct redis_call {
     int64_t start_us;
     unsigned tries; /* after an answer that another server is to be asked */
     int64_t retry_us;
+    unsigned redirections;
+    bool redirected; /* by the replies so far: */
+    enum redis_redirection redirection;
+    struct redis_node *to; /* NULL: nobody has said where to */
+    bool asking;           /* ASKING goes before each command */
 };
 
 struct redis_pool;
@@ -106,5 +125,7 @@ bool redis_pool_submit(struct redis_pool *pool, struct redis_call *call);
 
 /* Established connections, to all nodes; any thread. */
 unsigned redis_pool_ready(const struct redis_pool *pool);
+/* Of these, to the node of that index. */
+unsigned redis_pool_ready_at(const struct redis_pool *pool, unsigned node);
 
 #endif

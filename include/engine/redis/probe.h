@@ -1,5 +1,5 @@
 /* probe: the control thread's eye on one Redis, on a connection of its own: closes the circuit again, keeps
- * the clock offset, polls INFO for metrics, re-reads a refused password. Control loop only. */
+ * the clock offset, polls INFO, re-reads a refused password. Control loop only. */
 #ifndef PHOENIX_ENGINE_REDIS_PROBE_H
 #define PHOENIX_ENGINE_REDIS_PROBE_H
 
@@ -12,7 +12,6 @@ struct redis_probe_options {
     struct loop *loop;
     struct redis_node *node;
     struct log *log;
-    struct metrics *metrics;
     struct metrics_cell *cell;
 };
 

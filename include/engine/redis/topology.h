@@ -11,9 +11,9 @@ enum { REDIS_NODES_MAX = 64 };
 
 struct redis_topology_options {
     const struct redis_url *url; /* not embedded; borrowed, as all pointers here */
-    const char *role;            /* whose Redis it is, for log lines: "cache", "state", "all" */
-    const char *password_file;   /* "": none; takes precedence over the URL's password */
-    struct redis_tls *tls;       /* NULL: none */
+    enum redis_role role;
+    const char *password_file; /* "": none; takes precedence over the URL's password */
+    struct redis_tls *tls;     /* NULL: none */
     int64_t connect_timeout_ms;
     int64_t command_timeout_ms;
     struct breaker_options breaker; /* of each node; clock and thresholds */

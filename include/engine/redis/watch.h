@@ -12,7 +12,6 @@ struct redis_watch_options {
     struct loop *loop;
     struct redis_topology *topology;
     struct log *log;
-    struct metrics *metrics;
     struct metrics_cell *cell;
     const char *prefix;         /* NULL: changes are not wanted; borrowed */
     void (*on_live)(void *arg); /* from now on every change is told, by every serving node */

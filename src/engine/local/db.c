@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    SCHEMA_VERSION = 2,          /* 1: without the task queue */
+    DIRECTORY_MAX = 4096,
+    SCHEMA_VERSION = 3,          /* 1: without the task queue; 2: without the journal's trace */
     APPLICATION_ID = 0x70686E78, /* tells our file from another program's: "phnx" */
     CHECKPOINT_PAGES = 1000,
     WAL_BYTES_KEPT = 8 * 1024 * 1024
@@ -28,7 +30,8 @@ static const char SCHEMA[] =
     "CREATE INDEX records_expiry ON records (expires_ms) WHERE expires_ms > 0;"
     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, op INTEGER NOT NULL,"
     " flags INTEGER NOT NULL, id BLOB NOT NULL, change_id BLOB NOT NULL, base INTEGER NOT NULL,"
-    " stamp_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, aside BLOB, body BLOB NOT NULL, copy BLOB);"
+    " stamp_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, aside BLOB, body BLOB NOT NULL, copy BLOB,"
+    " trace BLOB);"
     "CREATE INDEX journal_waiting ON journal (kind, id, seq) WHERE aside IS NULL;"
     "CREATE INDEX journal_aside ON journal (seq) WHERE aside IS NOT NULL;"
     "CREATE TABLE locks (name BLOB PRIMARY KEY, fence INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
@@ -243,12 +246,25 @@ struct failure {
 
 static bool refuse(const struct failure *f, const char *why)
 {
-    snprintf(f->error, f->size, "%s: %s", f->options->path, why);
+    snprintf(f->error, f->size, "spool.path %s: %s", f->options->path, why);
     return false;
+}
+
+static bool refuse_errno(const struct failure *f, int code)
+{
+    char why[256];
+    const char *remedy = code == ENOENT || code == ENOTDIR ? "make its directory, or set another spool.path"
+                         : code == EISDIR                  ? "give the name of a file in it as spool.path"
+                         : code == ENOSPC || code == EDQUOT
+                             ? "free some room there, or set another spool.path"
+                             : "let this user write there, or set another spool.path";
+    snprintf(why, sizeof why, "%s; %s", strerror(code), remedy);
+    return refuse(f, why);
 }
 
 static bool refuse_code(const struct failure *f, struct db *db, int code)
 {
+    char why[256];
     switch (code & 0xff) {
     case SQLITE_BUSY:
         return refuse(f, "in use by another process; each daemon needs a spool.path of its own");
@@ -256,9 +272,35 @@ static bool refuse_code(const struct failure *f, struct db *db, int code)
         return refuse(f, "not a SQLite database; move it away or set another spool.path");
     case SQLITE_CORRUPT:
         return refuse(f, "the file is damaged; restore it, or move it away to start with an empty one");
+    case SQLITE_FULL:
+        return refuse_errno(f, ENOSPC);
     default:
-        return refuse(f, db->sqlite ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(code));
+        snprintf(why, sizeof why, "%s; let this user read and write it, or set another spool.path",
+                 db->sqlite ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(code));
+        return refuse(f, why);
     }
+}
+
+/* Into `directory`, with the slash behind it; "." where the path has none. */
+static bool directory_of(const char *path, char directory[DIRECTORY_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) + 1 : 1;
+    if (len >= DIRECTORY_MAX) return false;
+    memcpy(directory, slash ? path : ".", len);
+    directory[len] = '\0';
+    return true;
+}
+
+bool db_check_place(const struct db_options *options, char *error, size_t error_size)
+{
+    const struct failure f = {options, error, error_size};
+    char directory[DIRECTORY_MAX];
+    struct stat st;
+    if (!directory_of(options->path, directory)) return refuse_errno(&f, ENAMETOOLONG);
+    if (stat(options->path, &st) == 0 && S_ISDIR(st.st_mode)) return refuse_errno(&f, EISDIR);
+    if (access(options->path, R_OK | W_OK) != 0 && errno != ENOENT) return refuse_errno(&f, errno);
+    return access(directory, W_OK | X_OK) == 0 || refuse_errno(&f, errno); /* its log goes beside it */
 }
 
 /* SQLite would create it readable for others; its log takes the file's mode. The directory is synced, or the
@@ -266,21 +308,17 @@ static bool refuse_code(const struct failure *f, struct db *db, int code)
 static bool create_file(const struct failure *f)
 {
     const char *path = f->options->path;
+    char directory[DIRECTORY_MAX];
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 && errno == EEXIST) return true;
-    if (fd < 0) return refuse(f, strerror(errno));
+    if (fd < 0 && errno == EEXIST) return db_check_place(f->options, f->error, f->size);
+    if (fd < 0) return refuse_errno(f, errno);
     close(fd);
-    const char *slash = strrchr(path, '/');
-    char directory[4096];
-    size_t len = slash ? (size_t)(slash - path) + 1 : 1;
-    if (len >= sizeof directory) return refuse(f, strerror(ENAMETOOLONG));
-    memcpy(directory, slash ? path : ".", len);
-    directory[len] = '\0';
+    if (!directory_of(path, directory)) return refuse_errno(f, ENAMETOOLONG);
     int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool synced = dir >= 0 && fsync(dir) == 0;
     int saved = errno;
     if (dir >= 0) close(dir);
-    return synced || refuse(f, strerror(saved));
+    return synced || refuse_errno(f, saved);
 }
 
 /* The first column of the first row. */
@@ -312,7 +350,8 @@ static bool check_schema(const struct failure *f, struct db *db)
         return refuse(f, "the database of another program; set another spool.path");
     if (application == APPLICATION_ID && (version < 1 || version > SCHEMA_VERSION)) {
         snprintf(f->error, f->size,
-                 "%s: its schema is version %lld, this program knows version %d; run the program that wrote "
+                 "spool.path %s: its schema is version %lld, this program knows version %d; run the program "
+                 "that wrote "
                  "it, or set another spool.path",
                  f->options->path, (long long)version, SCHEMA_VERSION);
         return false;
@@ -330,6 +369,7 @@ static bool create_schema(const struct failure *f, struct db *db)
              APPLICATION_ID, SCHEMA_VERSION);
     if (code == SQLITE_OK) code = execute(db, "BEGIN IMMEDIATE");
     if (code == SQLITE_OK && version < 1) code = execute(db, SCHEMA);
+    if (code == SQLITE_OK && version >= 1) code = execute(db, "ALTER TABLE journal ADD COLUMN trace BLOB");
     if (code == SQLITE_OK) code = execute(db, DB_QUEUE_SCHEMA);
     if (code == SQLITE_OK) code = execute(db, mark);
     return code == SQLITE_OK || refuse_code(f, db, code);
@@ -367,7 +407,8 @@ static bool settle_identity(const struct failure *f, struct db *db)
     if (code == SQLITE_OK) code = read_number(db, HOLDS_ANYTHING, &held);
     if (code == SQLITE_OK && held) {
         snprintf(f->error, f->size,
-                 "%s belongs to \"%s\" and holds what that still needs; this daemon is \"%s\": start it as "
+                 "spool.path %s belongs to \"%s\" and holds what that still needs; this daemon is \"%s\": "
+                 "start it as "
                  "before until the spool is empty, set another spool.path, or move the file away",
                  f->options->path, stored, wanted);
         return false;

@@ -25,11 +25,12 @@ static void read_entry(sqlite3_stmt *s, struct db_entry *out)
     out->base = (uint64_t)db_column_int(s, 8);
     out->body = db_column_slice(s, 9);
     out->copy = db_column_slice(s, 10);
+    out->trace = db_column_slice(s, 11);
 }
 
 static size_t entry_bytes(const struct db_entry *entry)
 {
-    return entry->id.len + entry->change_id.len + entry->body.len + entry->copy.len;
+    return entry->id.len + entry->change_id.len + entry->body.len + entry->copy.len + entry->trace.len;
 }
 
 enum db_result db_journal_append(struct db *db, const struct db_entry *entry, int64_t *out_seq)
@@ -49,6 +50,7 @@ enum db_result db_journal_append(struct db *db, const struct db_entry *entry, in
     db_bind_int(s, 9, entry->expires_ms);
     db_bind_slice(s, 10, entry->body);
     db_bind_optional(s, 11, entry->copy);
+    db_bind_optional(s, 12, entry->trace);
     result = db_write(db, s);
     if (result != DB_OK) return result;
     db->last_seq = seq;
@@ -68,6 +70,7 @@ enum db_result db_journal_replace(struct db *db, int64_t seq, const struct db_en
     db_bind_slice(s, 4, entry->body);
     db_bind_optional(s, 5, entry->copy);
     db_bind_slice(s, 6, entry->change_id);
+    db_bind_optional(s, 7, entry->trace);
     return db_write(db, s);
 }
 

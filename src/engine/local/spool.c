@@ -41,7 +41,7 @@ struct spool {
 
     _Atomic int health;
     _Atomic int64_t refuse_until_us; /* while FULL */
-    _Atomic uint64_t groups, operations;
+    _Atomic uint64_t groups, operations, turned_away;
     _Atomic int64_t bytes;
 
     struct chain results; /* the thread's: run, not yet posted */
@@ -337,7 +337,9 @@ bool spool_submit(struct spool *s, struct spool_op *op)
         if (!s->queue.head) pthread_cond_signal(&s->wake);
         chain_push(&s->queue, op);
     }
+    bool full = !taken && !s->stop;
     pthread_mutex_unlock(&s->lock);
+    if (full) atomic_fetch_add_explicit(&s->turned_away, 1, memory_order_relaxed);
     return taken;
 }
 
@@ -345,6 +347,7 @@ void spool_stats(struct spool *s, struct spool_stats *out)
 {
     out->groups = atomic_load_explicit(&s->groups, memory_order_relaxed);
     out->operations = atomic_load_explicit(&s->operations, memory_order_relaxed);
+    out->turned_away = atomic_load_explicit(&s->turned_away, memory_order_relaxed);
     out->bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
 }
 

@@ -8,6 +8,8 @@
  * connections. */
 #include "conn_private.h"
 
+#include "denial.h"
+
 #include <assert.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -50,6 +52,8 @@ static void explain_end(struct conn *c)
 {
     snprintf(c->why, sizeof c->why, "%s",
              c->ctx && c->ctx->errstr && c->ctx->errstr[0] ? c->ctx->errstr : "closed");
+    char denied[sizeof c->group->denied]; /* of a SUBSCRIBE, which has no call */
+    if (redis_denial(slice_of(c->why), NULL, denied, sizeof denied)) conn_log_denial(c, denied);
     if (c->tls) tls_session_explain(c->tls, c->state == CONN_READY, c->why, sizeof c->why);
 }
 
@@ -182,7 +186,7 @@ static void finish_failed(struct conn *c)
 static void connect_failed(struct conn *c)
 {
     struct breaker *breaker = redis_node_breaker(c->options.node);
-    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 1, 0, 1);
+    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, redis_node_options(c->options.node)->role, 1, 1);
     if (c->state == CONN_CONNECTING) redis_node_next_turn(c->options.node, c->turn);
     if (redis_node_options(c->options.node)->topology)
         redis_topology_suspect(redis_node_options(c->options.node)->topology);
@@ -247,7 +251,8 @@ static void on_deadline(void *arg)
     int64_t now = loop_now_us(c->group->loop), next = INT64_MAX;
     for (struct redis_call *call = c->calls; call; call = call->next) {
         if (call->deadline_us <= now) {
-            metrics_count(c->options.cell, METRIC_REDIS_ABANDONED, 0, 0, 1);
+            metrics_count(c->options.cell, METRIC_REDIS_ABANDONED, redis_node_options(c->options.node)->role,
+                          0, 1);
             conn_abandon(c, "a command was not answered in time");
             return;
         }
@@ -258,12 +263,29 @@ static void on_deadline(void *arg)
 
 /* --- calls --- */
 
+static void on_asked(redisAsyncContext *ctx, void *reply, void *privdata)
+{
+    (void)ctx;
+    (void)reply; /* what comes of it the command behind it tells */
+    (void)privdata;
+}
+
+static void ask(struct conn *c)
+{
+    static const char ASKING[] = "*1\r\n$6\r\nASKING\r\n";
+    if (redisAsyncFormattedCommand(c->ctx, on_asked, NULL, ASKING, sizeof ASKING - 1) != REDIS_OK) abort();
+    c->appended += sizeof ASKING - 1;
+    c->awaited++;
+}
+
 void conn_send(struct conn *c, struct redis_call *call)
 {
     call->with_source = call->received == call->count; /* only a NOSCRIPT brings an answered call back here */
     call->received = 0;
     call->worst = REDIS_CALL_OK;
     call->error[0] = 0;
+    call->redirected = false;
+    call->covered = redis_node_covered(c->options.node, c->moves);
     call->next = NULL;
     call->prev = c->calls_tail;
     *c->calls_tail = call;
@@ -273,6 +295,7 @@ void conn_send(struct conn *c, struct redis_call *call)
 
     struct buf *scratch = &c->group->scratch;
     for (unsigned i = 0; i < call->count; i++) {
+        if (call->asking) ask(c);
         buf_clear(scratch);
         resp_append_command(scratch, &call->commands[i], call->with_source);
         if (scratch->failed ||

@@ -23,7 +23,7 @@ static void greeted(struct conn *c)
 {
     c->state = CONN_READY;
     loop_timer_stop(&c->timer);
-    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, 0, 0, 1);
+    metrics_count(c->options.cell, METRIC_REDIS_CONNECTS, redis_node_options(c->options.node)->role, 0, 1);
     c->options.events.ready(c->options.events.arg);
 }
 

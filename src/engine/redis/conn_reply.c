@@ -1,11 +1,16 @@
 /* conn_reply: what replies mean for the calls in flight, in the order of sending. */
 #include "conn_private.h"
 
+#include "cluster_map.h"
+#include "denial.h"
 #include "engine/redis/errors.h"
+#include "topology_private.h"
 
 #include <hiredis/sds.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { DENIAL_RELOG_S = 10 };
 
 size_t conn_unsent(const redisAsyncContext *ctx)
 {
@@ -15,15 +20,16 @@ size_t conn_unsent(const redisAsyncContext *ctx)
 void conn_record(struct conn *c, const struct redis_call *call)
 {
     struct redis_node *node = c->options.node;
+    const struct redis_node_options *options = redis_node_options(node);
     int64_t took_us = loop_now_us(c->group->loop) - call->start_us;
     enum breaker_outcome outcome = BREAKER_SUCCESS;
     if (call->outcome == REDIS_CALL_UNAVAILABLE || call->outcome == REDIS_CALL_IN_DOUBT)
         outcome = BREAKER_FAILURE;
-    else if (took_us > redis_node_options(node)->command_timeout_ms * 1000 / 2)
+    else if (took_us > options->command_timeout_ms * 1000 / 2)
         outcome = BREAKER_SLOW;
     breaker_record(redis_node_breaker(node), call->generation, outcome);
-    metrics_count(c->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
-    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, 0, took_us);
+    metrics_count(c->options.cell, METRIC_REDIS_CALLS, options->role, call->outcome, 1);
+    metrics_observe_us(c->options.cell, METRIC_REDIS_SECONDS, options->role, took_us);
 }
 
 void conn_unlink(struct conn *c, struct redis_call *call)
@@ -65,17 +71,66 @@ bool redis_reply_element(const struct redis_reply *array, size_t i, struct redis
     return true;
 }
 
+/* Of a command that it does not know Redis repeats the arguments: a password, or a part of a value. What this
+ * leaves is in log lines and problems. */
+static struct slice without_arguments(struct slice text)
+{
+    static const char marker[] = ", with args beginning with:";
+    const char *at = text.len ? memmem(text.ptr, text.len, marker, sizeof marker - 1) : NULL;
+    return at ? (struct slice){text.ptr, (size_t)(at - text.ptr)} : text;
+}
+
+/* Callers may ask for the same as often as they like. */
+void conn_log_denial(struct conn *c, const char *what)
+{
+    struct conn_group *group = c->group;
+    int64_t now = loop_now_us(group->loop);
+    if (strcmp(group->denied, what) == 0 && now - group->denied_us < DENIAL_RELOG_S * INT64_C(1000000))
+        return;
+    snprintf(group->denied, sizeof group->denied, "%s", what);
+    group->denied_us = now;
+    LOG(c->options.log, LOG_WARN, "Redis does not permit us something; see config/redis/users.acl",
+        LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", what));
+}
+
+/* The map learns of a MOVED at once: calls that follow need not be told. */
+static void take_redirection(const struct conn *c, struct redis_call *call, enum redis_error class,
+                             struct slice text)
+{
+    struct redis_topology *t = redis_node_options(c->options.node)->topology;
+    struct redis_address to;
+    unsigned slot;
+    if (class != REDIS_ERROR_MOVED && class != REDIS_ERROR_ASK && class != REDIS_ERROR_TRYAGAIN) return;
+    if (!t || redis_topology_options(t)->url->kind != REDIS_CLUSTER) return;
+    call->redirected = true;
+    call->redirection = class == REDIS_ERROR_MOVED ? REDIS_REDIRECTION_MOVED
+                        : class == REDIS_ERROR_ASK ? REDIS_REDIRECTION_ASK
+                                                   : REDIS_REDIRECTION_TRYAGAIN;
+    bool told = class != REDIS_ERROR_TRYAGAIN && cluster_redirection(text, c->at.host, &slot, &to);
+    call->to = !told                        ? NULL
+               : class == REDIS_ERROR_MOVED ? topology_slot_moved(t, slot, &to)
+                                            : topology_guest_at(t, &to);
+}
+
 static void take_error(struct conn *c, struct redis_call *call, struct slice text)
 {
-    static const enum redis_outcome OUTCOME[] = {[REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
-                                                 [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,
-                                                 [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
-    enum redis_outcome outcome = OUTCOME[redis_error_class(text)];
+    static const enum redis_outcome OUTCOME[] = {
+        [REDIS_ERROR_RESEND] = REDIS_CALL_REFUSED,       [REDIS_ERROR_MISPLACED] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_MOVED] = REDIS_CALL_REFUSED,        [REDIS_ERROR_ASK] = REDIS_CALL_REFUSED,
+        [REDIS_ERROR_TRYAGAIN] = REDIS_CALL_UNAVAILABLE, [REDIS_ERROR_UNAVAILABLE] = REDIS_CALL_UNAVAILABLE,
+        [REDIS_ERROR_REFUSED] = REDIS_CALL_REFUSED,      [REDIS_ERROR_FOREIGN] = REDIS_CALL_FOREIGN};
+    enum redis_error class = redis_error_class(text);
+    enum redis_outcome outcome = OUTCOME[class];
+    if (c->options.events.misplaced) take_redirection(c, call, class, text);
     if (outcome > call->worst) call->worst = outcome;
+    text = without_arguments(text);
     snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
              text.ptr ? text.ptr : "");
+    /* Redis may close right behind it (maxclients), before the rest of the greeting is answered. */
+    if (c->state == CONN_GREETING && outcome == REDIS_CALL_UNAVAILABLE)
+        snprintf(c->why, sizeof c->why, "%s", call->error);
+    if (redis_denial(text, call->commands[call->received].script, call->error, sizeof call->error))
+        conn_log_denial(c, call->error);
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
         redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }
@@ -144,7 +199,8 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
         conn_send(c, call); /* with its source this time */
         return;
     }
-    if (call->worst != REDIS_CALL_OK && redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED &&
+    if (call->worst != REDIS_CALL_OK &&
+        (call->redirected || redis_error_class(slice_of(call->error)) == REDIS_ERROR_MISPLACED) &&
         is_taken_back(c, call))
         return;
     call->outcome = call->worst;

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
+
 struct name {
     struct name *before;
     char text[REDIS_HOST_SIZE + 16];
@@ -24,9 +26,12 @@ struct redis_node {
     _Atomic int64_t offset_ms;
     _Atomic unsigned turn, moves;
     _Atomic bool serves;
+    _Atomic int64_t covered_at; /* this count of moves; -1: not covered */
     _Atomic size_t condemned_count;
     pthread_mutex_t lock;
     struct redis_address at;
+    struct redis_info info;
+    int64_t ping_us;
     struct condemned condemned[CONDEMNED_MAX];
 };
 
@@ -38,10 +43,8 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
         LOG_S("to", breaker_state_names[to]), LOG_S("why", why),
         LOG_S("effect", to == BREAKER_CLOSED ? "Redis answers; pending writes are handed back"
                                              : "the local table answers; writes are kept to be handed back"));
-    metrics_gauge(node->options.metrics, METRIC_BREAKER_STATE, 0, (double)to);
-    metrics_gauge(node->options.metrics, METRIC_REDIS_UP, 0, to == BREAKER_CLOSED ? 1 : 0);
     pthread_mutex_lock(&node->cell_lock);
-    metrics_count(node->cell, METRIC_BREAKER_CHANGES, (unsigned)to, 0, 1);
+    metrics_count(node->cell, METRIC_BREAKER_CHANGES, node->options.role, (unsigned)to, 1);
     pthread_mutex_unlock(&node->cell_lock);
     if (to == BREAKER_OPEN && node->options.topology) redis_topology_suspect(node->options.topology);
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
@@ -63,6 +66,13 @@ static bool name_it(struct redis_node *node)
     return true;
 }
 
+/* Under the lock, or before there is another thread. */
+static void forget_info(struct redis_node *node)
+{
+    redis_info_parse(SLICE_NONE, &node->info);
+    node->ping_us = -1;
+}
+
 struct redis_node *redis_node_create(const struct redis_node_options *options)
 {
     struct redis_node *node = calloc(1, sizeof *node);
@@ -80,7 +90,8 @@ struct redis_node *redis_node_create(const struct redis_node_options *options)
     node->breaker = breaker_create(&breaker);
     node->cell = options->metrics ? metrics_cell(options->metrics) : NULL;
     atomic_store(&node->serves, true);
-    metrics_gauge(options->metrics, METRIC_REDIS_UP, 0, 1);
+    atomic_store(&node->covered_at, -1);
+    forget_info(node);
     if (!node->breaker || !name_it(node)) redis_node_destroy(&node);
     return node;
 }
@@ -135,6 +146,7 @@ void redis_node_move(struct redis_node *node, const struct redis_address *to)
 {
     pthread_mutex_lock(&node->lock);
     node->at = *to;
+    forget_info(node);
     (void)name_it(node); /* without memory it keeps the old name */
     atomic_fetch_add(&node->moves, 1);
     pthread_mutex_unlock(&node->lock);
@@ -154,6 +166,17 @@ bool redis_node_serves(const struct redis_node *node)
 void redis_node_set_serves(struct redis_node *node, bool serves)
 {
     atomic_store(&node->serves, serves);
+}
+
+bool redis_node_covered(const struct redis_node *node, unsigned moves)
+{
+    return node->options.url->kind != REDIS_CLUSTER ||
+           atomic_load_explicit(&node->covered_at, memory_order_acquire) == (int64_t)moves;
+}
+
+void redis_node_set_covered(struct redis_node *node, unsigned moves, bool covered)
+{
+    atomic_store_explicit(&node->covered_at, covered ? (int64_t)moves : -1, memory_order_release);
 }
 
 /* --- addresses --- */
@@ -178,6 +201,30 @@ int64_t redis_node_wall_ms(const struct redis_node *node)
 void redis_node_set_offset(struct redis_node *node, int64_t offset_ms)
 {
     atomic_store_explicit(&node->offset_ms, offset_ms, memory_order_relaxed);
+}
+
+/* --- what it tells of itself --- */
+
+void redis_node_info(struct redis_node *node, struct redis_info *out, int64_t *out_ping_us)
+{
+    pthread_mutex_lock(&node->lock);
+    *out = node->info;
+    *out_ping_us = node->ping_us;
+    pthread_mutex_unlock(&node->lock);
+}
+
+void redis_node_set_info(struct redis_node *node, const struct redis_info *info)
+{
+    pthread_mutex_lock(&node->lock);
+    node->info = *info;
+    pthread_mutex_unlock(&node->lock);
+}
+
+void redis_node_set_ping(struct redis_node *node, int64_t ping_us)
+{
+    pthread_mutex_lock(&node->lock);
+    node->ping_us = ping_us;
+    pthread_mutex_unlock(&node->lock);
 }
 
 /* --- condemned connections --- */

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { GROW_DEPTH = 64, IDLE_S = 10, TICK_MS = 500, BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 500 };
+enum { GROW_DEPTH = 64, IDLE_S = 10, GUEST_S = 2, TICK_MS = 500, BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 500 };
 
 struct member {
     struct node_pool *pool;
@@ -32,6 +32,7 @@ struct node_pool {
     unsigned waiting_count;
     struct loop_timer waiting_timer; /* the waiting calls' deadlines */
     struct loop_timer tick;
+    int64_t called_us;
     int64_t backoff_ms;
     int64_t retry_us; /* no attempt before */
     unsigned moves;   /* the node's, when that was set */
@@ -77,7 +78,8 @@ static void fail_waiting(struct node_pool *p, int64_t due_us, const char *why)
         call->outcome = REDIS_CALL_UNAVAILABLE;
         snprintf(call->error, sizeof call->error, "%s", why);
         if (!p->closing && p->owner.unsent(p->owner.arg, call)) continue;
-        metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
+        metrics_count(p->options.cell, METRIC_REDIS_CALLS, redis_node_options(p->node)->role, call->outcome,
+                      1);
         call->done(call);
     }
 }
@@ -154,6 +156,7 @@ static void on_closed(void *arg, const char *why)
     LOG(p->options.log, was_ready ? LOG_WARN : LOG_INFO,
         was_ready ? "Redis connection lost" : "Redis connection failed",
         LOG_S("redis", redis_node_name(p->node)), LOG_S("why", why));
+    redis_topology_suspect(p->options.topology);
     if (!was_ready && p->opening == 0 && !(moved && p->waiting && may_connect(p) && open_one(p)))
         fail_waiting(p, INT64_MAX, why);
     /* With another connection ready none need ever be opened again, and what this one left would stay
@@ -181,21 +184,27 @@ static bool open_one(struct node_pool *p)
     return false;
 }
 
+/* Calls go also to a node that serves nothing yet: the slot that they want is on its way there (ASK). */
+static bool is_wanted(const struct node_pool *p)
+{
+    return redis_node_serves(p->node) ||
+           loop_now_us(p->options.loop) - p->called_us < GUEST_S * INT64_C(1000000);
+}
+
 static bool may_connect(struct node_pool *p)
 {
     if (p->moves != redis_node_moves(p->node)) { /* another server: nothing is known against it */
         p->moves = redis_node_moves(p->node);
         p->backoff_ms = p->retry_us = 0;
     }
-    return !p->closing && loop_now_us(p->options.loop) >= p->retry_us && redis_node_serves(p->node) &&
+    return !p->closing && loop_now_us(p->options.loop) >= p->retry_us && is_wanted(p) &&
            breaker_allows(redis_node_breaker(p->node));
 }
 
 static bool is_idle(const struct node_pool *p, const struct member *m, int64_t now_us)
 {
     return m->conn && m->ready && conn_inflight(m->conn) == 0 &&
-           (conn_stale(m->conn) || now_us - m->used_us > IDLE_S * INT64_C(1000000) ||
-            !redis_node_serves(p->node));
+           (conn_stale(m->conn) || now_us - m->used_us > IDLE_S * INT64_C(1000000) || !is_wanted(p));
 }
 
 /* Keeps min_idle open while the circuit is closed; lets surplus idle ones go, and those that lead to where
@@ -268,10 +277,11 @@ bool node_pool_submit(struct node_pool *p, struct redis_call *call)
     call->start_us = now;
     call->error[0] = 0;
     if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now) return false;
+    p->called_us = now;
     struct member *m = least_loaded(p);
     if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);
     if (m ? conn_inflight(m->conn) >= p->options.inflight_max : p->waiting_count >= p->options.inflight_max) {
-        metrics_count(p->options.cell, METRIC_REDIS_FULL, 0, 0, 1);
+        metrics_count(p->options.cell, METRIC_REDIS_FULL, redis_node_options(p->node)->role, 0, 1);
         return false;
     }
     if (m) {

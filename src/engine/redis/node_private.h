@@ -22,6 +22,12 @@ void redis_node_next_turn(struct redis_node *node, unsigned used);
  * more calls. Once however many find out. */
 void redis_node_leave(struct redis_node *node, unsigned moves);
 
+/* Whether changes under the watched prefix are heard of, since before now, from where the node was after so
+ * many moves. Only a cluster's nodes are told apart: of others the watch says it of all (watch.h), so they
+ * are. */
+bool redis_node_covered(const struct redis_node *node, unsigned moves);
+void redis_node_set_covered(struct redis_node *node, unsigned moves, bool covered);
+
 /* Over CONDEMNED_MAX the oldest is forgotten, and logged. */
 void redis_node_condemn(struct redis_node *node, const struct condemned *c);
 /* Forgets those of another server process (they died with it), and copies up to CONDEMNED_BATCH of the rest.

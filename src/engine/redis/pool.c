@@ -17,6 +17,9 @@ enum { RETRY_MIN_US = 5000, RETRY_MAX_US = 40000 };
 const char *const redis_outcome_names[REDIS_OUTCOME_COUNT] = {"ok", "foreign", "refused", "unavailable",
                                                               "in_doubt"};
 
+const char *const redis_redirection_names[REDIS_REDIRECTION_COUNT] = {"moved", "ask", "tryagain",
+                                                                      "exhausted"};
+
 struct redis_pool {
     struct redis_pool_options options;
     _Atomic(struct node_pool *) of[REDIS_NODES_MAX]; /* by the node's index */
@@ -50,12 +53,18 @@ static struct redis_node *node_of(const struct redis_pool *p, const struct redis
     return call->node ? call->node : redis_topology_node(p->options.topology, key_of(&call->commands[0]));
 }
 
-static bool dispatch(struct redis_pool *p, struct redis_call *call)
+static bool dispatch_to(struct redis_pool *p, struct redis_node *node, struct redis_call *call)
 {
     call->outcome = REDIS_CALL_UNAVAILABLE;
     if (p->closing) return false;
-    struct node_pool *pool = pool_of(p, node_of(p, call));
+    struct node_pool *pool = pool_of(p, node);
     return pool && node_pool_submit(pool, call);
+}
+
+static bool dispatch(struct redis_pool *p, struct redis_call *call)
+{
+    call->asking = false;
+    return dispatch_to(p, node_of(p, call), call);
 }
 
 /* --- tried again --- */
@@ -89,6 +98,24 @@ static bool on_unsent(void *arg, struct redis_call *call)
     return call->tries > 0 && !p->closing && try_later(p, call);
 }
 
+/* MOVED, ASK, TRYAGAIN: the node is well, and the call goes to where it said. */
+static bool on_redirected(struct redis_pool *p, struct redis_node *node, struct redis_call *call)
+{
+    enum redis_role role = redis_node_options(node)->role;
+    breaker_record(redis_node_breaker(node), call->generation, BREAKER_SUCCESS);
+    metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, role, call->redirection, 1);
+    if (call->redirection != REDIS_REDIRECTION_ASK) redis_topology_suspect(p->options.topology);
+    bool again = call->redirections++ < REDIS_REDIRECTIONS_MAX;
+    if (!again)
+        metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, role, REDIS_REDIRECTION_EXHAUSTED, 1);
+    call->asking = call->redirection == REDIS_REDIRECTION_ASK;
+    if (again && call->to && dispatch_to(p, call->to, call)) return true;
+    bool away = call->to && !breaker_allows(redis_node_breaker(call->to));
+    if (again && !away && try_later(p, call)) return true;
+    give_up(p, call, "no node took it in time");
+    return true;
+}
+
 /* READONLY: a master no more. Where there is but one node, and nobody who would know of another, that is a
  * refusal. */
 static bool on_misplaced(void *arg, struct redis_node *node, unsigned moves, struct redis_call *call)
@@ -96,7 +123,8 @@ static bool on_misplaced(void *arg, struct redis_node *node, unsigned moves, str
     struct redis_pool *p = arg;
     enum redis_kind kind = redis_topology_options(p->options.topology)->url->kind;
     if (p->closing || (kind != REDIS_SENTINEL && kind != REDIS_CLUSTER)) return false;
-    redis_node_leave(node, moves);
+    if (call->redirected) return on_redirected(p, node, call);
+    if (kind == REDIS_SENTINEL) redis_node_leave(node, moves);
     redis_topology_suspect(p->options.topology);
     call->worst = REDIS_CALL_UNAVAILABLE;
     return try_later(p, call);
@@ -132,16 +160,20 @@ void redis_pool_destroy(struct redis_pool **pool)
 
 bool redis_pool_submit(struct redis_pool *p, struct redis_call *call)
 {
-    call->tries = 0;
+    call->tries = call->redirections = 0;
     return dispatch(p, call);
+}
+
+unsigned redis_pool_ready_at(const struct redis_pool *p, unsigned node)
+{
+    const struct node_pool *of = atomic_load(&p->of[node]);
+    return of ? node_pool_ready(of) : 0;
 }
 
 unsigned redis_pool_ready(const struct redis_pool *p)
 {
     unsigned ready = 0;
-    for (unsigned i = 0; i < REDIS_NODES_MAX; i++) {
-        const struct node_pool *of = atomic_load(&p->of[i]);
-        ready += of ? node_pool_ready(of) : 0;
-    }
+    for (unsigned i = 0; i < REDIS_NODES_MAX; i++)
+        ready += redis_pool_ready_at(p, i);
     return ready;
 }

@@ -7,18 +7,41 @@
 
 #include <stdio.h>
 
-static void append_header(struct buf *out, char kind, size_t n)
+enum { HEADER_MAX = 24 }; /* a letter, 20 digits, CR LF */
+
+/* Backwards, digits being made so; returns where it begins. */
+static char *header_before(char *end, char kind, size_t n)
 {
-    buf_append_char(out, kind);
-    buf_append_i64(out, (long long)n);
-    buf_append(out, "\r\n", 2);
+    *--end = '\n';
+    *--end = '\r';
+    do {
+        *--end = (char)('0' + n % 10);
+        n /= 10;
+    } while (n != 0);
+    *--end = kind;
+    return end;
 }
 
+static void append_header(struct buf *out, char kind, size_t n)
+{
+    char header[HEADER_MAX], *at = header_before(header + sizeof header, kind, n);
+    buf_append(out, at, (size_t)(header + sizeof header - at));
+}
+
+/* Room is asked for once: a call of a queue's script has twenty of these. */
 static void append_argument(struct buf *out, struct slice arg)
 {
-    append_header(out, '$', arg.len);
-    buf_append_slice(out, arg);
-    buf_append(out, "\r\n", 2);
+    char header[HEADER_MAX], *begin = header_before(header + sizeof header, '$', arg.len);
+    size_t len = (size_t)(header + sizeof header - begin);
+    buf_reserve(out, len + arg.len + 2);
+    if (out->failed) return;
+    char *at = out->ptr + out->len;
+    memcpy(at, begin, len);
+    if (arg.len) memcpy(at + len, arg.ptr, arg.len);
+    at += len + arg.len;
+    at[0] = '\r';
+    at[1] = '\n';
+    out->len += len + arg.len + 2;
 }
 
 static void append_keys(struct buf *out, const struct redis_command *command)

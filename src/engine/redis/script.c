@@ -23,17 +23,22 @@ static const char RECORD_WRITE[] = {
 #include "embed/record_write.lua.h"
 };
 
-/* The queue's scripts share a beginning. */
+/* The queue's scripts share their beginning; the ones called most take only what they use of it. */
 static const char QUEUE_ENQUEUE[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
 #include "embed/queue_enqueue.lua.h"
 };
 static const char QUEUE_INBOX[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_inbox.lua.h"
 };
 static const char QUEUE_ADOPT[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_adopt.lua.h"
 };
 static const char QUEUE_DEQUEUE[] = {
@@ -46,38 +51,56 @@ static const char QUEUE_ACK[] = {
 };
 static const char QUEUE_SETTLE[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_settle.lua.h"
 };
 static const char QUEUE_NACK[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_nack.lua.h"
 };
 static const char QUEUE_EXTEND[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_extend.lua.h"
 };
 static const char QUEUE_CANCEL[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_cancel.lua.h"
 };
 static const char QUEUE_REQUEUE[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_requeue.lua.h"
 };
 static const char QUEUE_PURGE[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_purge.lua.h"
 };
 static const char QUEUE_RETURN[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_return.lua.h"
 };
 static const char QUEUE_TICK[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_tick.lua.h"
 };
 static const char QUEUE_COUNTS[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_counts.lua.h"
 };
 static const char QUEUE_GET[] = {
@@ -86,14 +109,20 @@ static const char QUEUE_GET[] = {
 };
 static const char QUEUE_LIST[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_list.lua.h"
 };
 static const char QUEUE_WAIT[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_wait.lua.h"
 };
 static const char QUEUE_RESTORE[] = {
 #include "embed/queue_lib.lua.h"
+#include "embed/queue_add.lua.h"
+#include "embed/queue_move.lua.h"
 #include "embed/queue_restore.lua.h"
 };
 

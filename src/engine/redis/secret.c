@@ -19,7 +19,8 @@ static bool read_file(const char *path, char out[REDIS_PASSWORD_SIZE], char *err
 {
     FILE *file = fopen(path, "re");
     if (!file) {
-        snprintf(error, error_size, "redis.password_file %s: %s", path, strerror(errno));
+        snprintf(error, error_size, "redis.password_file %s: %s; give a file that this user can read", path,
+                 strerror(errno));
         return false;
     }
     size_t len = fread(out, 1, REDIS_PASSWORD_SIZE - 1, file);
@@ -29,8 +30,9 @@ static bool read_file(const char *path, char out[REDIS_PASSWORD_SIZE], char *err
         len--;
     out[len] = 0;
     if (!whole || len == 0) {
-        snprintf(error, error_size, "redis.password_file %s: empty, unreadable or over %d bytes", path,
-                 REDIS_PASSWORD_SIZE - 1);
+        snprintf(error, error_size,
+                 "redis.password_file %s: empty, unreadable or over %d bytes; write the password into it",
+                 path, REDIS_PASSWORD_SIZE - 1);
         return false;
     }
     return true;

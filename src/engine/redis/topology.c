@@ -2,7 +2,7 @@
  * Both are read without a lock; a reader that sees a slot's old node is corrected by that node (MOVED). */
 #include "topology_private.h"
 
-#include "slot.h"
+#include "cluster_map.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,6 +19,7 @@ struct redis_topology {
     _Atomic(struct redis_node *) nodes[REDIS_NODES_MAX];
     _Atomic unsigned count;
     _Atomic uint8_t slots[REDIS_SLOTS]; /* Cluster */
+    _Atomic unsigned version;
     _Atomic bool suspected;
     struct loop *loop;
     void (*follow)(void *arg);
@@ -40,6 +41,14 @@ static void name_it(struct redis_topology *t)
         snprintf(t->name + len, sizeof t->name - (size_t)len, "/%s", url->master);
 }
 
+/* A circuit that opens says that its node may serve no longer. */
+static void on_circuit(void *arg, enum breaker_state to)
+{
+    struct redis_topology *t = arg;
+    if (to == BREAKER_OPEN) redis_topology_suspect(t);
+    if (t->options.on_change) t->options.on_change(t->options.arg, to);
+}
+
 /* Under the lock, or before there is another thread. */
 static struct redis_node *add_node(struct redis_topology *t, const struct redis_address *at)
 {
@@ -50,6 +59,7 @@ static struct redis_node *add_node(struct redis_topology *t, const struct redis_
                                          .at = at,
                                          .topology = t,
                                          .index = index,
+                                         .role = o->role,
                                          .secret = t->secret,
                                          .tls = o->tls,
                                          .connect_timeout_ms = o->connect_timeout_ms,
@@ -58,8 +68,8 @@ static struct redis_node *add_node(struct redis_topology *t, const struct redis_
                                          .clock = o->clock,
                                          .log = o->log,
                                          .metrics = o->metrics,
-                                         .on_change = o->on_change,
-                                         .arg = o->arg};
+                                         .on_change = on_circuit,
+                                         .arg = t};
     struct redis_node *node = redis_node_create(&options);
     if (!node) return NULL;
     atomic_store(&t->nodes[index], node);
@@ -187,35 +197,110 @@ static struct redis_node *find_node(struct redis_topology *t, const struct redis
     return NULL;
 }
 
+/* Under the lock. The node at an address, made or moved there when there is none; *out_new says so. Nobody
+ * moves one that is `kept` (by index; NULL: one that serves). */
+static struct redis_node *take_node(struct redis_topology *t, const struct redis_address *at,
+                                    const bool *kept, bool *out_new)
+{
+    struct redis_node *node = find_node(t, at);
+    *out_new = !node;
+    if (!node) node = add_node(t, at);
+    for (unsigned i = 0; !node && i < REDIS_NODES_MAX; i++) {
+        struct redis_node *idle = redis_topology_at(t, i);
+        if (kept ? kept[i] : redis_node_serves(idle)) continue;
+        node = idle;
+        redis_node_move(node, at);
+        atomic_fetch_add(&t->version, 1);
+    }
+    return node;
+}
+
 struct redis_node *topology_node_at(struct redis_topology *t, const struct redis_address *at)
 {
+    bool new;
     pthread_mutex_lock(&t->lock);
-    struct redis_node *node = find_node(t, at);
-    if (!node) node = add_node(t, at);
-    for (unsigned i = 0; !node && i < REDIS_NODES_MAX; i++)
-        if (!redis_node_serves(redis_topology_at(t, i))) {
-            node = redis_topology_at(t, i);
-            redis_node_move(node, at);
-        }
+    struct redis_node *node = take_node(t, at, NULL, &new);
     if (node) redis_node_set_serves(node, true); /* so that nobody else takes it; settle decides */
+    pthread_mutex_unlock(&t->lock);
+    return node;
+}
+
+struct redis_node *topology_guest_at(struct redis_topology *t, const struct redis_address *at)
+{
+    bool new;
+    pthread_mutex_lock(&t->lock);
+    struct redis_node *node = take_node(t, at, NULL, &new);
+    if (node && new) redis_node_set_serves(node, false);
     pthread_mutex_unlock(&t->lock);
     return node;
 }
 
 void topology_set_slot(struct redis_topology *t, unsigned slot, const struct redis_node *node)
 {
-    atomic_store_explicit(&t->slots[slot], (uint8_t)redis_node_options(node)->index, memory_order_release);
+    uint8_t index = (uint8_t)redis_node_options(node)->index;
+    if (atomic_exchange_explicit(&t->slots[slot], index, memory_order_acq_rel) != index)
+        atomic_fetch_add(&t->version, 1);
+}
+
+struct redis_node *topology_slot_moved(struct redis_topology *t, unsigned slot,
+                                       const struct redis_address *to)
+{
+    bool new;
+    pthread_mutex_lock(&t->lock);
+    struct redis_node *node = take_node(t, to, NULL, &new);
+    if (node) {
+        redis_node_set_serves(node, true);
+        topology_set_slot(t, slot, node);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return node;
+}
+
+unsigned topology_version(const struct redis_topology *t)
+{
+    return atomic_load(&t->version);
+}
+
+/* Under the lock. */
+static void settle(struct redis_topology *t)
+{
+    bool serves[REDIS_NODES_MAX] = {false};
+    for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
+        serves[atomic_load_explicit(&t->slots[slot], memory_order_relaxed)] = true;
+    for (unsigned i = 0; i < atomic_load(&t->count); i++)
+        redis_node_set_serves(redis_topology_at(t, i), serves[i]);
+}
+
+unsigned topology_apply(struct redis_topology *t, const struct cluster_map *map)
+{
+    struct redis_node *nodes[CLUSTER_MAP_NODES_MAX] = {NULL};
+    bool kept[REDIS_NODES_MAX] = {false}, new;
+    unsigned left_out = 0;
+    pthread_mutex_lock(&t->lock);
+    for (unsigned i = 0; i < map->count; i++) {
+        nodes[i] = find_node(t, &map->nodes[i]);
+        if (nodes[i]) kept[redis_node_options(nodes[i])->index] = true;
+    }
+    for (unsigned i = 0; i < map->count; i++) {
+        if (!nodes[i]) nodes[i] = take_node(t, &map->nodes[i], kept, &new);
+        if (nodes[i])
+            kept[redis_node_options(nodes[i])->index] = true;
+        else
+            left_out++;
+    }
+    for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
+        if (map->owner[slot] != CLUSTER_MAP_NOBODY && nodes[map->owner[slot]])
+            topology_set_slot(t, slot, nodes[map->owner[slot]]);
+    settle(t);
+    pthread_mutex_unlock(&t->lock);
+    return left_out;
 }
 
 void topology_settle(struct redis_topology *t)
 {
-    bool serves[REDIS_NODES_MAX] = {false};
     if (!t->cluster) return;
     pthread_mutex_lock(&t->lock);
-    for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
-        serves[atomic_load(&t->slots[slot])] = true;
-    for (unsigned i = 0; i < atomic_load(&t->count); i++)
-        redis_node_set_serves(redis_topology_at(t, i), serves[i]);
+    settle(t);
     pthread_mutex_unlock(&t->lock);
 }
 

@@ -172,7 +172,7 @@ static void move(struct topology_sentinel *f, const struct sentinel_answer *to, 
     LOG(f->topology->log, LOG_INFO, before.port ? "Redis master moved" : "Redis master found",
         LOG_S("from", from), LOG_S("to", redis_node_name(f->node)), LOG_S("sentinel", sentinel),
         LOG_I("epoch", to->epoch));
-    metrics_count(f->options.cell, METRIC_TOPOLOGY_CHANGES, 0, 0, 1);
+    metrics_count(f->options.cell, METRIC_TOPOLOGY_CHANGES, f->topology->role, 0, 1);
     f->options.changed(f->options.arg);
 }
 

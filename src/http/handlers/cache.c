@@ -213,7 +213,7 @@ static void get_input(struct house *house, struct exchange *x, struct slice inpu
 
 static void get_by_query(struct house *house, struct exchange *x)
 {
-    struct handler_query member = {.name = "input"};
+    struct handler_query member = {.name = "input", .is_text = true};
     if (!handler_read_query(x, &member, 1)) return;
     struct buf input = {0};
     if (!member.value.ptr)

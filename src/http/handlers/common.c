@@ -46,6 +46,18 @@ static bool refuse_member(struct exchange *x, const char *what, struct slice nam
     return false;
 }
 
+static bool refuse_unknown(struct exchange *x, const struct handler_query *members, size_t count,
+                           struct slice name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!members[i].is_text) continue;
+        handler_problem(x, STATUS_INVALID_ARGUMENT,
+                        "unknown query member; an & within a text is written %26");
+        return false;
+    }
+    return refuse_member(x, "unknown query member %.*s", name);
+}
+
 bool handler_read_query(struct exchange *x, struct handler_query *members, size_t count)
 {
     struct slice query = exchange_request(x)->query, name, value;
@@ -55,7 +67,7 @@ bool handler_read_query(struct exchange *x, struct handler_query *members, size_
         size_t i = 0;
         while (i < count && !slice_equal_text(name, members[i].name))
             i++;
-        if (i == count) return refuse_member(x, "unknown query member %.*s", name);
+        if (i == count) return refuse_unknown(x, members, count, name);
         if (members[i].value.ptr) return refuse_member(x, "query member %.*s is given twice", name);
         members[i].value = value.ptr ? value : SLICE_LITERAL("");
     }

@@ -15,10 +15,11 @@ const char *handler_backend(bool local);
 /* A query member that the handler knows. */
 struct handler_query {
     const char *name;
+    bool is_text;       /* people write it: where a bare & parts it, the rest is not repeated to anybody */
     struct slice value; /* out: raw; ptr NULL: not given; `name` alone and `name=` are empty */
 };
-/* Fills `members`. False: the request has been answered: 400, naming a member that is unknown or given twice.
- */
+/* Fills `members`. False: the request has been answered: 400, naming a member that is unknown (unless one
+ * is_text) or given twice. */
 bool handler_read_query(struct exchange *x, struct handler_query *members, size_t count);
 /* True when the request has no query; else it has been answered: 400, naming the first member. */
 bool handler_no_query(struct exchange *x);

@@ -129,6 +129,7 @@ static void start(struct house *house, struct exchange *x, const struct lock_op 
     *r = (struct lock_request_op){.op = *op, .x = x, .house = house};
     r->op.name = exchange_request(x)->id;
     r->op.deadline_us = exchange_deadline_us(x) + op->wait_ms * 1000;
+    r->op.trace = exchange_trace(x);
     r->op.gone = is_gone;
     r->op.done = on_done;
     r->op.arg = r;

@@ -2,6 +2,8 @@
  * asked. */
 #include "common.h"
 
+#include "http/routes.h"
+#include "ops_redis.h"
 #include "util/json_doc.h"
 #include "util/rfc3339.h"
 
@@ -60,28 +62,14 @@ static const char *status_of(struct house_shared *shared)
     return is_well(shared) ? "ready" : "degraded";
 }
 
-static void put_nodes(const struct redis_topology *redis, struct json_node *list)
-{
-    for (unsigned i = 0; i < redis_topology_count(redis); i++) {
-        struct redis_node *it = redis_topology_at(redis, i);
-        if (!redis_node_serves(it)) continue;
-        struct json_node *node = json_array_add_object(list);
-        json_node_set_string(node, "redis", slice_of(redis_topology_options(redis)->role));
-        json_node_set_string(node, "node", slice_of(redis_node_name(it)));
-        enum breaker_state state = breaker_state(redis_node_breaker(it));
-        json_node_set_string(node, "circuit", slice_of(breaker_state_names[state]));
-    }
-}
-
-static void put_readiness(struct house_shared *shared, struct json_node *root)
+static void put_readiness(struct house_shared *shared, struct json_node *root, bool all)
 {
     struct lru_stats stats;
     lru_stats(shared->lru, &stats);
     json_node_set_string(root, "status", slice_of(status_of(shared)));
     json_node_set_string(root, "mode", slice_of(mode_of(shared)));
     struct json_node *redis = json_node_add_array(root, "redis");
-    if (shared->cache_redis) put_nodes(shared->cache_redis, redis);
-    if (shared->state_redis != shared->cache_redis) put_nodes(shared->state_redis, redis);
+    ops_redis_put(shared, redis, all);
     /* What Redis has still to learn, from memory and from the file. */
     json_node_set_int(root, "journal",
                       (int64_t)(stats.pending_entries + unsettled_entries(shared->unsettled)));
@@ -89,6 +77,7 @@ static void put_readiness(struct house_shared *shared, struct json_node *root)
     enum spool_health health = spool_health(shared->spool);
     if (health == SPOOL_FULL) json_array_add_string(warnings, SLICE_LITERAL("spool full"));
     if (health == SPOOL_BROKEN) json_array_add_string(warnings, SLICE_LITERAL("spool broken"));
+    ops_redis_warn(shared, warnings);
     if (!shared->cache_redis)
         json_array_add_string(warnings,
                               SLICE_LITERAL("embedded mode: nothing is shared with other instances"));
@@ -99,7 +88,7 @@ void handle_readyz(void *arg, struct exchange *x)
     struct house_shared *shared = ((struct house *)arg)->shared;
     bool ready = atomic_load(&shared->ready) && !atomic_load(&shared->http.draining);
     struct json_doc *doc = json_doc_create();
-    if (doc) put_readiness(shared, json_doc_root(doc));
+    if (doc) put_readiness(shared, json_doc_root(doc), false);
     reply_doc(x, ready ? 200 : 503, doc);
 }
 
@@ -171,7 +160,7 @@ void handle_status(void *arg, struct exchange *x)
         char started[RFC3339_SIZE];
         lru_stats(shared->lru, &stats);
         rfc3339_format(shared->started_wall_ms, started);
-        put_readiness(shared, root);
+        put_readiness(shared, root, true);
         json_node_set_string(root, "version", slice_of(PHOENIX_VERSION));
         json_node_set_string(root, "started_at", slice_of(started));
         struct json_node *table = json_node_add_object(root, "table");
@@ -193,12 +182,6 @@ void handle_status(void *arg, struct exchange *x)
     reply_doc(x, 200, doc);
 }
 
-static unsigned pooled_on(const struct house_shared *shared, unsigned loop)
-{
-    const struct redis_pool *pool = shared->pools[loop], *state = shared->state_pools[loop];
-    return (pool ? redis_pool_ready(pool) : 0) + (state && state != pool ? redis_pool_ready(state) : 0);
-}
-
 /* Counters that others keep are brought into ours as differences. */
 static void collect(struct house_shared *shared)
 {
@@ -210,12 +193,14 @@ static void collect(struct house_shared *shared)
     }
     metrics_count(shared->scrape_cell, METRIC_LRU_TOO_LARGE, 0, 0, stats.too_large - shared->too_large_seen);
     shared->too_large_seen = stats.too_large;
+    struct spool_stats spool;
+    spool_stats(shared->spool, &spool);
+    metrics_count(shared->scrape_cell, METRIC_BOUND_HIT, HTTP_BOUND_SPOOL_QUEUE, 0,
+                  spool.turned_away - shared->turned_away_seen);
+    shared->turned_away_seen = spool.turned_away;
     uint64_t dropped = log_dropped(shared->log);
     metrics_count(shared->scrape_cell, METRIC_LOG_DROPPED, 0, 0, dropped - shared->dropped_seen);
     shared->dropped_seen = dropped;
-    unsigned pooled = 0;
-    for (unsigned i = 0; i < shared->loop_count; i++)
-        pooled += pooled_on(shared, i);
     int64_t oldest_ms = atomic_load(&shared->journal.oldest_ms);
     int64_t waited_ms = oldest_ms ? cache_store_wall_ms(shared->cache) - oldest_ms : 0;
     const struct {
@@ -229,7 +214,7 @@ static void collect(struct house_shared *shared)
                   {METRIC_JOURNAL_OLDEST, waited_ms > 0 ? (double)waited_ms / 1000 : 0},
                   {METRIC_JOURNAL_SET_ASIDE, (double)atomic_load(&shared->journal.set_aside)},
                   {METRIC_NEAR_LIVE, atomic_load(&shared->near_live) ? 1 : 0},
-                  {METRIC_REDIS_CONNECTIONS, pooled},
+                  {METRIC_EMBEDDED, shared->cache_redis ? 0 : 1},
                   {METRIC_HTTP_CONNECTIONS, (double)atomic_load(&shared->http.connections)},
                   {METRIC_HTTP_INFLIGHT_BYTES, (double)atomic_load(&shared->http.inflight_bytes)},
                   {METRIC_START_TIME, (double)shared->started_wall_ms / 1000}};
@@ -243,6 +228,7 @@ void handle_metrics(void *arg, struct exchange *x)
     struct buf text = {0};
     pthread_mutex_lock(&shared->scrape_lock);
     collect(shared);
+    ops_redis_collect(shared);
     pthread_mutex_unlock(&shared->scrape_lock);
     metrics_render(shared->metrics, &text);
     const struct http_body body = {.bytes = buf_slice(&text)};

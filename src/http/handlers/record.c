@@ -53,6 +53,7 @@ void record_request_start(struct house *house, struct record_request *r)
 {
     /* The value that comes of a change, and what hiredis or the spool copies of it, live beside the body. */
     size_t body = r->op.change.body.len;
+    r->op.change.trace = exchange_trace(r->x);
     if (body == 0 || handler_hold(r->x, 2 * body + CHANGE_OVERHEAD)) record_start(house->records, &r->op);
 }
 

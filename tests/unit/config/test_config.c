@@ -71,7 +71,7 @@ START_TEST(defaults_are_the_tables)
     ck_assert_int_eq(c.http_body_max, 8388608);
     ck_assert_double_eq(c.breaker_failure_rate, 0.5);
     ck_assert(c.local_near);
-    ck_assert(!c.http_access_log);
+    ck_assert_str_eq(c.http_access_log, "off");
     config_deinit(&c);
     config_deinit(&c);
 }
@@ -166,7 +166,9 @@ static const struct {
     {"[http]\nbody_max = 9007199254740993KiB",
      "2: http.body_max: \"9007199254740993KiB\" is no whole number"},
     {"[http]\nbody_max = 8388608TiB", "2: http.body_max: \"8388608TiB\" is no whole number"},
-    {"[http]\naccess_log = maybe", "2: http.access_log: \"maybe\" is neither true nor false"},
+    {"[local]\nnear = maybe", "2: local.near: \"maybe\" is neither true nor false"},
+    {"[http]\naccess_log_sample = 1.1", "2: http.access_log_sample: \"1.1\" is out of range; give 0 to 1"},
+    {"[http]\naccess_log = maybe", "2: http.access_log: \"maybe\" is no access log; give off, errors or all"},
     {"[breaker]\nfailure_rate = nan", "2: breaker.failure_rate: \"nan\" is no number; give 0.01 to 1"},
     {"[breaker]\nfailure_rate = 1e0", "2: breaker.failure_rate: \"1e0\" is no number"},
     {"[breaker]\nfailure_rate = 0.1.1", "2: breaker.failure_rate: \"0.1.1\" is no number"},
@@ -329,7 +331,7 @@ START_TEST(what_is_printed_reads_back)
     struct config c, again;
     load_good(&c,
               "[http]\nworkers=7\nbody_max=1025\nunix_socket=/a "
-              "b;c#d\naccess_log=on\n[breaker]\nfailure_rate=0.123456789\n"
+              "b;c#d\naccess_log=all\n[breaker]\nfailure_rate=0.123456789\n"
               "[local]\nbytes_max=3GiB\nnear=no\n[redis]\nurl=redis://h:1/2\n",
               NULL);
     char *first = text_of(&c);

@@ -1,7 +1,9 @@
 /* Who may speak: tokens, Hosts, Origins. */
 #include "http/auth.h"
 
+#include <arpa/inet.h>
 #include <check.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,6 +27,54 @@ static void tear_down(void)
 {
     (void)unlink(path);
 }
+
+START_TEST(a_page_of_ours_names_the_host_that_it_came_from)
+{
+    static const struct {
+        const char *origin, *host;
+        bool own;
+    } cases[] = {
+        {"http://10.1.2.3:8380", "10.1.2.3:8380", true},
+        {"https://Ops.Example", "ops.example", true},
+        {"http://[fe80::1]:8380", "[fe80::1]:8380", true},
+        {"http://10.1.2.3:8381", "10.1.2.3:8380", false},
+        {"http://10.1.2.3", "10.1.2.3:8380", false},
+        {"http://10.1.2.3:8380/", "10.1.2.3:8380", false},
+        {"ftp://10.1.2.3:8380", "10.1.2.3:8380", false},
+        {"null", "null", false},
+        {"http://", "", false},
+        {"", "", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_msg(auth_origin_own(slice_of(cases[i].origin), slice_of(cases[i].host)) == cases[i].own,
+                      "%s at %s", cases[i].origin, cases[i].host);
+    ck_assert(!auth_origin_own(SLICE_NONE, slice_of("10.1.2.3")));
+}
+END_TEST
+
+START_TEST(a_peer_is_loopback_by_its_address)
+{
+    static const struct {
+        const char *address;
+        bool loopback;
+    } cases[] = {{"127.0.0.1", true},        {"127.255.0.9", true},      {"10.0.0.1", false},
+                 {"128.0.0.1", false},       {"0.0.0.0", false},         {"::1", true},
+                 {"::ffff:127.0.0.1", true}, {"::ffff:10.0.0.1", false}, {"::", false},
+                 {"fe80::1", false},         {"::127.0.0.1", false},     {"7f00::1", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sockaddr_storage peer = {0};
+        struct sockaddr_in four = {.sin_family = AF_INET};
+        struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+        if (inet_pton(AF_INET, cases[i].address, &four.sin_addr) == 1)
+            memcpy(&peer, &four, sizeof four);
+        else if (inet_pton(AF_INET6, cases[i].address, &six.sin6_addr) == 1)
+            memcpy(&peer, &six, sizeof six);
+        ck_assert_msg(auth_peer_loopback((const struct sockaddr *)&peer) == cases[i].loopback, "%s",
+                      cases[i].address);
+    }
+    ck_assert(!auth_peer_loopback(&(const struct sockaddr){.sa_family = AF_UNIX}));
+}
+END_TEST
 
 START_TEST(hosts_are_loopback_or_allowed)
 {
@@ -175,6 +225,8 @@ int main(void)
     Suite *suite = suite_create("auth");
     TCase *t = tcase_create("auth");
     tcase_add_checked_fixture(t, set_up, tear_down);
+    tcase_add_test(t, a_page_of_ours_names_the_host_that_it_came_from);
+    tcase_add_test(t, a_peer_is_loopback_by_its_address);
     tcase_add_test(t, hosts_are_loopback_or_allowed);
     tcase_add_test(t, an_origin_must_be_absent_or_one_of_ours);
     tcase_add_test(t, a_token_is_compared_whole_and_read_again);

@@ -54,6 +54,15 @@ START_TEST(a_listener_has_its_own_routes)
     ck_assert_ptr_nonnull(e);
     ck_assert(!e->open);
     ck_assert_uint_eq(e->methods, HTTP_GET | HTTP_HEAD);
+    ck_assert(!e->local_only);
+    e = router_match(&r, slice_of("/tasks"), &id);
+    ck_assert_uint_eq(e->methods, HTTP_GET | HTTP_HEAD | HTTP_DELETE);
+    ck_assert(e->local_only);
+    ck_assert(router_match(&r, slice_of("/"), &id)->open);
+    router_init(&r, HTTP_LISTENER_API);
+    e = router_match(&r, slice_of("/tasks"), &id);
+    ck_assert_uint_eq(e->methods, HTTP_GET | HTTP_HEAD | HTTP_POST | HTTP_DELETE);
+    ck_assert(!e->local_only);
 }
 END_TEST
 

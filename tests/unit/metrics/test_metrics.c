@@ -87,7 +87,7 @@ START_TEST(a_labelled_series_that_never_counted_is_left_out)
     ck_assert_ptr_null(strstr(text, "phoenix_http_requests_total{"));
     ck_assert_ptr_null(strstr(text, "phoenix_http_request_duration_seconds_count{"));
     expect(text, "\nphoenix_invalidations_total 0\n");
-    expect(text, "\nphoenix_redis_call_duration_seconds_count 0\n");
+    expect(text, "\nphoenix_spool_commit_duration_seconds_count 0\n");
     expect(text, "# TYPE phoenix_http_requests_total counter\n");
     free(text);
 }
@@ -107,9 +107,9 @@ START_TEST(each_bound_belongs_to_its_bucket)
                  {2000001, "2", "5"},       {5000000, "2", "5"},        {5000001, "5", "+Inf"},
                  {INT64_MAX, "5", "+Inf"}};
     char want[96];
-    metrics_observe_us(cell, METRIC_REDIS_SECONDS, 0, cases[_i].us);
+    metrics_observe_us(cell, METRIC_SPOOL_COMMIT_SECONDS, 0, cases[_i].us);
     char *text = rendered();
-    (void)snprintf(want, sizeof want, "\nphoenix_redis_call_duration_seconds_bucket{le=\"%s\"} 1\n",
+    (void)snprintf(want, sizeof want, "\nphoenix_spool_commit_duration_seconds_bucket{le=\"%s\"} 1\n",
                    cases[_i].le);
     expect(text, want);
     if (cases[_i].below) {
@@ -143,17 +143,84 @@ START_TEST(gauges_show_what_was_set)
 {
     metrics_gauge(m, METRIC_LRU_BYTES, 0, 67108864);
     metrics_gauge(m, METRIC_START_TIME, 0, 1767323045.678);
-    metrics_gauge(m, METRIC_REDIS_UP, 0, NAN);
-    metrics_gauge(m, METRIC_REDIS_HITS, 0, INFINITY);
-    metrics_gauge(m, METRIC_REDIS_MISSES, 0, -0.5);
+    metrics_gauge(m, METRIC_SPOOL_STATE, 0, NAN);
+    metrics_gauge(m, METRIC_SPOOL_BYTES, 0, INFINITY);
+    metrics_gauge(m, METRIC_TASK_INBOX, 0, -0.5);
     ck_assert_uint_eq(metrics_sum(m, METRIC_LRU_BYTES, 0, 0), 67108864);
     char *text = rendered();
     expect(text, "# TYPE phoenix_lru_bytes gauge\nphoenix_lru_bytes 67108864\n");
     expect(text, "\nphoenix_start_time_seconds 1767323045.678\n");
-    expect(text, "\nphoenix_redis_up NaN\n");
-    expect(text, "\nredis_keyspace_hits +Inf\n");
-    expect(text, "\nredis_keyspace_misses -0.5\n");
+    expect(text, "\nphoenix_spool_state NaN\n");
+    expect(text, "\nphoenix_spool_bytes +Inf\n");
+    expect(text, "\nphoenix_task_inbox_items -0.5\n");
     free(text);
+}
+END_TEST
+
+START_TEST(a_nodes_gauges_are_shown_while_it_is_there)
+{
+    char *text = rendered();
+    ck_assert_ptr_null(strstr(text, "\nredis_memory_used_bytes{"));
+    free(text);
+    metrics_node(m, 0, "cache", "10.0.0.1:6379");
+    metrics_node(m, 127, "state", "[::1]:7\"");
+    metrics_gauge(m, METRIC_REDIS_MEMORY, 0, 4711);
+    metrics_gauge(m, METRIC_REDIS_MEMORY, 127, 4712);
+    metrics_gauge(m, METRIC_REDIS_CLIENTS, 127, NAN);
+    metrics_gauge(m, METRIC_REDIS_MEMORY, 5, 4713); /* nobody is there */
+    text = rendered();
+    expect(text, "# TYPE redis_memory_used_bytes gauge\n"
+                 "redis_memory_used_bytes{redis=\"cache\",node=\"10.0.0.1:6379\"} 4711\n"
+                 "redis_memory_used_bytes{redis=\"state\",node=\"[::1]:7\\\"\"} 4712\n#");
+    ck_assert_ptr_null(strstr(text, "\nredis_connected_clients{"));
+    free(text);
+}
+END_TEST
+
+START_TEST(what_one_node_said_is_not_told_of_the_next_in_its_place)
+{
+    metrics_node(m, 3, "all", "a:1");
+    metrics_gauge(m, METRIC_REDIS_UP, 3, 1);
+    metrics_gauge(m, METRIC_REDIS_EVICTED, 3, 9);
+    metrics_node(m, 3, "all", "a:1"); /* still there */
+    char *text = rendered();
+    expect(text, "\nphoenix_redis_evicted_keys{redis=\"all\",node=\"a:1\"} 9\n");
+    free(text);
+    metrics_node(m, 3, "all", "b:2");
+    metrics_gauge(m, METRIC_REDIS_UP, 3, 1);
+    text = rendered();
+    ck_assert_ptr_null(strstr(text, "a:1"));
+    ck_assert_ptr_null(strstr(text, "\nphoenix_redis_evicted_keys{"));
+    expect(text, "\nphoenix_redis_up{redis=\"all\",node=\"b:2\"} 1\n");
+    free(text);
+    metrics_node(m, 3, "all", NULL);
+    metrics_node(m, 4, "all", NULL); /* never was */
+    text = rendered();
+    ck_assert_ptr_null(strstr(text, "\nphoenix_redis_up{"));
+    free(text);
+}
+END_TEST
+
+static void *move_nodes(void *arg)
+{
+    char name[32];
+    for (unsigned i = 0; i < 2000; i++) {
+        (void)snprintf(name, sizeof name, "10.0.0.%u:6379", i % 7);
+        metrics_node(arg, i % METRICS_NODES_MAX, "all", i % 5 ? name : NULL);
+        metrics_gauge(arg, METRIC_REDIS_UP, i % METRICS_NODES_MAX, 1);
+    }
+    return NULL;
+}
+
+START_TEST(nodes_move_while_others_render)
+{
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, move_nodes, m), 0);
+    for (size_t i = 0; i < 20; i++)
+        free(rendered());
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
 }
 END_TEST
 
@@ -186,6 +253,8 @@ START_TEST(every_line_is_of_the_text_format)
         metrics_count(cell, METRIC_HTTP_REQUESTS, id, id % 2, id + 1);
     for (unsigned id = 0; id < 3; id++)
         metrics_observe_us(cell, METRIC_HTTP_SECONDS, id, 1000);
+    metrics_node(m, 1, "all", "10.0.0.1:6379");
+    metrics_gauge(m, METRIC_REDIS_UP, 1, 1);
     char *text = rendered();
     size_t help = 0, type = 0;
     for (const char *p = text; *p; p++) {
@@ -261,6 +330,9 @@ int main(void)
     tcase_add_loop_test(t, each_bound_belongs_to_its_bucket, 0, 22);
     tcase_add_test(t, a_histogram_is_cumulative_with_sum_and_count);
     tcase_add_test(t, gauges_show_what_was_set);
+    tcase_add_test(t, a_nodes_gauges_are_shown_while_it_is_there);
+    tcase_add_test(t, what_one_node_said_is_not_told_of_the_next_in_its_place);
+    tcase_add_test(t, nodes_move_while_others_render);
     tcase_add_test(t, every_line_is_of_the_text_format);
     tcase_add_test(t, nothing_is_counted_without_a_cell);
     tcase_add_test(t, nothing_is_lost_between_threads_that_count_and_one_that_renders);

@@ -80,6 +80,19 @@ START_TEST(a_slot_on_its_way_answers_ask_and_tryagain)
 }
 END_TEST
 
+START_TEST(a_redirection_names_no_host_where_nodes_are_told_so)
+{
+    static const char lines[] = "cluster-preferred-endpoint-type unknown-endpoint\n";
+    cluster = redis_cluster_start(&(struct redis_cluster_options){.no_replicas = true, .lines = lines});
+    int slot = redis_cluster_slot(cluster, key);
+    int owner = redis_cluster_owner(cluster, slot);
+    char moved[64];
+    FORMAT(moved, "MOVED %d :%d", slot, redis_server_port(redis_cluster_node(cluster, owner)));
+    EXPECT((owner + 1) % CLUSTER_MASTERS, moved, "GET", key);
+    redis_cluster_stop(&cluster);
+}
+END_TEST
+
 START_TEST(an_added_master_takes_slots)
 {
     cluster = redis_cluster_start(&(struct redis_cluster_options){.no_replicas = true});
@@ -122,6 +135,7 @@ int main(void)
     tcase_add_test(tc, a_key_has_one_owner_and_the_others_redirect_to_it);
     tcase_add_test(tc, a_killed_master_is_replaced_and_comes_back_as_replica);
     tcase_add_test(tc, a_slot_on_its_way_answers_ask_and_tryagain);
+    tcase_add_test(tc, a_redirection_names_no_host_where_nodes_are_told_so);
     tcase_add_test(tc, an_added_master_takes_slots);
     tcase_add_test(tc, a_master_whose_machine_is_cut_off_is_replaced);
     return test_run(s);

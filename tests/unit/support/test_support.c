@@ -27,6 +27,37 @@ START_TEST(redis_restarts_on_its_port_with_what_it_acknowledged)
 }
 END_TEST
 
+/* What stands in config/redis/ reaches the server, but for what the test replaces. */
+START_TEST(redis_runs_from_the_products_configuration)
+{
+    static const struct {
+        const char *config[REDIS_CONFIGS_MAX];
+        const char *policy, *samples, *cluster;
+    } cases[] = {
+        {{NULL}, "noeviction", "5", "no"},
+        {{"state.conf"}, "noeviction", "5", "no"},
+        {{"cache.conf"}, "allkeys-lru", "10", "no"},
+        {{"cache.conf", "cluster.conf"}, "allkeys-lru", "10", "yes"},
+    };
+    struct redis_server *s = redis_server_start(&(struct redis_server_options){
+        .config = {cases[_i].config[0], cases[_i].config[1]}, .lines = "slowlog-max-len 7\n"});
+    struct resp_client *c = redis_server_client(s);
+    const char *const expected[][2] = {{"maxmemory-policy", cases[_i].policy},
+                                       {"maxmemory-samples", cases[_i].samples},
+                                       {"cluster-enabled", cases[_i].cluster},
+                                       {"maxmemory", "536870912"},
+                                       {"slowlog-max-len", "7"},
+                                       {"save", ""}};
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        const struct resp_value *v = resp_call(c, "CONFIG", "GET", expected[i][0]);
+        ck_assert(v && v->count == 2);
+        ck_assert_str_eq(v->items[1].text, expected[i][1]);
+    }
+    resp_close(&c);
+    redis_server_stop(&s);
+}
+END_TEST
+
 START_TEST(redis_with_password_and_socket_is_ready)
 {
     const char *args[] = {"--requirepass", "secret", NULL};
@@ -204,6 +235,7 @@ int main(void)
     Suite *s = suite_create("support");
     TCase *tc = test_case(s, "harness", 30);
     tcase_add_test(tc, redis_restarts_on_its_port_with_what_it_acknowledged);
+    tcase_add_loop_test(tc, redis_runs_from_the_products_configuration, 0, 4);
     tcase_add_test(tc, redis_with_password_and_socket_is_ready);
     tcase_add_test(tc, a_reserved_port_is_given_to_no_one_else);
     tcase_add_test(tc, a_held_write_arrives_when_the_hole_is_lifted);

@@ -5,9 +5,10 @@
 -- ARGV[3]  ids and receipts, a 2-byte length before each
 -- Returns  a character for each: '+' finished (also before, by this receipt), '-' another's lease or none, '?' no such task
 -- Cost     O(log leases) per task; 7 commands whatever their number, one more for each that is not alive.
-local ids, receipts, pos, size = {}, {}, 1, #ARGV[3]
+local ids, receipts, pos, size, count, finishing = {}, {}, 1, #ARGV[3], 0, 0
 while pos <= size do
-    ids[#ids + 1], receipts[#receipts + 1], pos = struct.unpack('>Hc0Hc0', ARGV[3], pos)
+    count = count + 1
+    ids[count], receipts[count], pos = struct.unpack('>Hc0Hc0', ARGV[3], pos)
 end
 local gone, ops, done, order, said = {}, {}, {}, {}, {}
 local ends = struct.pack('>I6', now + tonumber(ARGV[2]))
@@ -20,10 +21,9 @@ for i, id in ipairs(ids) do
         local state, _, _, _, _, _, _, _, _, _, _, _, holder = struct.unpack(FORMAT, metas[i])
         if state == 'l' and holder == receipt then
             said[i], seen[id] = '+', receipt
-            gone[#gone + 1], ops[#ops + 1] = id, op_of(receipt) .. id
-            done[#done + 1] = id
-            done[#done + 1] = ends .. 'a' .. receipt
-            order[#order + 1] = ends .. id
+            finishing = finishing + 1
+            gone[finishing], ops[finishing], order[finishing] = id, op_of(receipt) .. id, ends .. id
+            done[2 * finishing - 1], done[2 * finishing] = id, ends .. 'a' .. receipt
         else
             said[i] = '-'
         end
@@ -32,7 +32,7 @@ for i, id in ipairs(ids) do
         others[#others + 1] = i
     end
 end
-if #gone > 0 then
+if finishing > 0 then
     call('HDEL', META, unpack(gone))
     call('HDEL', BODY, unpack(gone))
     call('ZREM', LEASED, unpack(gone))

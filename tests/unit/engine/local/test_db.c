@@ -77,6 +77,33 @@ START_TEST(a_newer_schema_is_refused)
 }
 END_TEST
 
+/* Version 2 is 3 without that column. */
+START_TEST(an_older_schema_is_brought_up_to_date)
+{
+    struct db_entry entry = {.id = SLICE_LITERAL("s1"),
+                             .change_id = SLICE_LITERAL("c1"),
+                             .body = SLICE_LITERAL("{}")},
+                    read;
+    int64_t seq;
+    BEGINS(&f);
+    ck_assert_int_eq(db_journal_append(f.db, &entry, &seq), DB_OK);
+    COMMITS(&f);
+    db_close(&f.db);
+    change_file("ALTER TABLE journal DROP COLUMN trace; PRAGMA user_version = 2");
+    char error[512] = "";
+    f.db = db_open(&f.options, error, sizeof error);
+    ck_assert_msg(f.db != NULL, "%s", error);
+    BEGINS(&f);
+    ck_assert_int_eq(db_journal_newest(f.db, entry.kind, entry.id, &read), DB_OK);
+    ck_assert_ptr_null(read.trace.ptr);
+    entry.trace = SLICE_LITERAL("4bf92f3577b34da6a3ce929d0e0e473600f067aa0ba902b7");
+    ck_assert_int_eq(db_journal_append(f.db, &entry, &seq), DB_OK);
+    ck_assert_int_eq(db_journal_newest(f.db, entry.kind, entry.id, &read), DB_OK);
+    ck_assert(slice_equal(read.trace, entry.trace));
+    COMMITS(&f);
+}
+END_TEST
+
 START_TEST(another_programs_database_is_refused_and_left_alone)
 {
     db_close(&f.db);
@@ -374,6 +401,7 @@ int main(void)
     tcase_add_test(t, file_and_log_are_readable_for_their_owner_alone);
     tcase_add_test(t, a_second_process_is_told_that_the_file_is_in_use);
     tcase_add_test(t, a_newer_schema_is_refused);
+    tcase_add_test(t, an_older_schema_is_brought_up_to_date);
     tcase_add_test(t, another_programs_database_is_refused_and_left_alone);
     tcase_add_test(t, what_is_no_database_is_refused);
     tcase_add_test(t, a_directory_that_is_not_there_is_refused);

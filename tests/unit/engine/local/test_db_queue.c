@@ -177,11 +177,12 @@ END_TEST
 
 START_TEST(a_file_of_the_schema_before_the_queue_gains_its_tables)
 {
-    ck_assert_int_eq(sqlite3_exec(f.db->sqlite,
-                                  "DROP TABLE tasks; DROP TABLE task_bodies; DROP TABLE task_done;"
-                                  "DROP TABLE task_notes; PRAGMA user_version = 1",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    ck_assert_int_eq(
+        sqlite3_exec(f.db->sqlite,
+                     "DROP TABLE tasks; DROP TABLE task_bodies; DROP TABLE task_done;"
+                     "DROP TABLE task_notes; ALTER TABLE journal DROP COLUMN trace; PRAGMA user_version = 1",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     db_fixture_reopen(&f);
     BEGINS(&f);
     ck_assert_int_eq(add("a", false), DB_QUEUE_DONE);

@@ -206,6 +206,9 @@ START_TEST(the_queue_is_bounded)
     for (unsigned i = 0; i < 4; i++)
         ck_assert(start_work(put(i, 0), run_put, 0, false));
     ck_assert(refuses(4));
+    struct spool_stats stats;
+    spool_stats(f.spool, &stats);
+    ck_assert_uint_eq(stats.turned_away, 1);
     open_gate();
     TURN_UNTIL(&f, done_count == 5);
     ck_assert(commits(4, 0));

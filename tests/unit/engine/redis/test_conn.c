@@ -48,6 +48,15 @@ START_TEST(a_password_alone_is_the_default_users)
 }
 END_TEST
 
+START_TEST(a_user_without_a_password_is_that_user_nevertheless)
+{
+    redis_fixture_open(&f, "app@", 0);
+    pool = open_test_pool(&f, 1, 1);
+    RUN_UNTIL(&f.on, redis_pool_ready(pool) == 1);
+    ck_assert_uint_eq(redis_saw(&f, "AUTH app "), 1);
+}
+END_TEST
+
 static const char *refuse_auth(struct redis_fixture *x, struct peer *p, const struct resp_value *command)
 {
     (void)x;
@@ -482,6 +491,7 @@ int main(void)
     tcase_add_checked_fixture(g, NULL, close_all);
     tcase_add_test(g, a_connection_says_who_it_is_before_it_is_ready);
     tcase_add_test(g, a_password_alone_is_the_default_users);
+    tcase_add_test(g, a_user_without_a_password_is_that_user_nevertheless);
     tcase_add_test(g, a_refused_password_fails_the_calls_that_wait_and_is_noted);
     tcase_add_test(g, a_greeting_of_four_commands_that_makes_no_sense_from_the_first_on_ends);
     tcase_add_test(g, a_silent_greeting_is_given_up_after_the_connect_timeout);

@@ -9,7 +9,6 @@ static inline struct redis_topology_options topology_options(const struct redis_
                                                              const struct clock *clock, int64_t command_ms)
 {
     return (struct redis_topology_options){.url = url,
-                                           .role = "all",
                                            .password_file = "",
                                            .connect_timeout_ms = test_ms(2 * command_ms),
                                            .command_timeout_ms = test_ms(command_ms),

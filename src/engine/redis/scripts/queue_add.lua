@@ -1,0 +1,88 @@
+-- Behind queue_lib where tasks are added or daemons woken.
+
+-- Tells the daemon that waits and was told longest ago, on its own channel; it goes to the end of the line. Those without a
+-- sign of life lose their place. False: nobody waits.
+local function tell_next(count, hops)
+    for _ = 1, call('LLEN', WAITERS) do
+        local daemon = call('LPOP', WAITERS)
+        local seen = tonumber(call('HGET', SEEN, daemon) or 0)
+        if math.abs(now - seen) <= DAEMON_DEAD_MS then
+            call('RPUSH', WAITERS, daemon)
+            call('PUBLISH', WAITERS .. ':' .. daemon, count .. hops)
+            return true
+        end
+        call('HDEL', SEEN, daemon)
+    end
+    return false
+end
+
+-- count tasks have become ready: tells as many daemons that wait.
+local function wake(count)
+    local left = count > 0 and call('LLEN', WAITERS) or 0
+    while left > 0 and count > 0 and tell_next(count, '') do
+        left, count = left - 1, count - 1
+    end
+end
+
+-- Adds tasks, a list of tables, and their ids; one string in return, a character for each: '+' added, else the state its id has.
+local function add(tasks, ids, aging_us)
+    local metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
+    local known, said = {}, {}
+    local meta, body, ready, agents, expiry, delayed = {}, {}, {}, {}, {}, {}
+    -- Redis writes numbers out digit by digit at each call; tasks of one array mostly have the same ones.
+    local texts = {}
+    local function score(number)
+        local text = texts[number]
+        if not text then
+            text = string.format('%.0f', number)
+            texts[number] = text
+        end
+        return text
+    end
+    local arrival = call('INCRBY', ARRIVAL, #tasks) - #tasks
+    for i, t in ipairs(tasks) do
+        local id, n = ids[i], #meta
+        local state = known[id] or (metas[i] and string.sub(metas[i], 1, 1))
+        if not state and done[i] and struct.unpack('>I6', done[i]) > now then
+            state = string.sub(done[i], 7, 7)
+        end
+        said[i] = state or '+'
+        if not state then
+            local is_delayed, agent, ends = t.delay > 0, t.agent, now + t.ttl
+            local rank = now_us + t.delay * 1000 - t.priority * aging_us
+            local at, member = is_delayed and now + t.delay or 0, struct.pack('>I6', arrival + i) .. id
+            known[id] = is_delayed and 'd' or 'r'
+            meta[n + 1], meta[n + 2] = id, struct.pack(FORMAT, known[id], 0, t.max, t.priority, arrival + i, rank + BIAS, now,
+                t.ttl, ends, at, #t.body, agent, '')
+            body[n + 1], body[n + 2] = id, t.body
+            expiry[n + 1], expiry[n + 2] = score(ends), id
+            if is_delayed then
+                delayed[#delayed + 1] = score(at)
+                delayed[#delayed + 1] = id
+            else
+                ready[#ready + 1] = score(rank)
+                ready[#ready + 1] = member
+                if agent ~= '' then
+                    agents[#agents + 1] = '0'
+                    agents[#agents + 1] = agent .. '\0' .. struct.pack('>I7', rank + BIAS) .. member
+                end
+            end
+        end
+    end
+    if #meta > 0 then
+        call('HSET', META, unpack(meta))
+        call('HSET', BODY, unpack(body))
+        call('ZADD', EXPIRY, unpack(expiry))
+    end
+    if #ready > 0 then
+        call('ZADD', READY, unpack(ready))
+    end
+    if #agents > 0 then
+        call('ZADD', AGENTS, unpack(agents))
+    end
+    if #delayed > 0 then
+        call('ZADD', DELAYED, unpack(delayed))
+    end
+    wake(#ready / 2)
+    return table.concat(said)
+end
