@@ -10,6 +10,7 @@ while pos <= size do
     count = count + 1
     ids[count], receipts[count], pos = struct.unpack('>Hc0Hc0', ARGV[3], pos)
 end
+local LEASED_BYTE = string.byte('l')
 local gone, ops, done, order, said = {}, {}, {}, {}, {}
 local ends = struct.pack('>I6', now + tonumber(ARGV[2]))
 local metas, seen, others = call('HMGET', META, unpack(ids)), {}, {}
@@ -18,8 +19,8 @@ for i, id in ipairs(ids) do
     if seen[id] then
         said[i] = seen[id] == receipt and '+' or '-'
     elseif metas[i] then
-        local state, _, _, _, _, _, _, _, _, _, _, _, holder = struct.unpack(FORMAT, metas[i])
-        if state == 'l' and holder == receipt then
+        local _, holder = struct.unpack('>ss', metas[i], 48)
+        if string.byte(metas[i]) == LEASED_BYTE and holder == receipt then
             said[i], seen[id] = '+', receipt
             finishing = finishing + 1
             gone[finishing], ops[finishing], order[finishing] = id, op_of(receipt) .. id, ends .. id

@@ -24,7 +24,7 @@ local function wake(count)
     end
 end
 
--- Adds tasks, a list of tables, and their ids; one string in return, a character for each: '+' added, else the state its id has.
+-- Adds tasks, each {id, agent, priority, delay, time to live, max_attempts, body}; ids lists theirs; one string in return, a character for each: '+' added, else the state its id has.
 local function add(tasks, ids, aging_us)
     local metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
     local known, said = {}, {}
@@ -41,20 +41,21 @@ local function add(tasks, ids, aging_us)
     end
     local arrival = call('INCRBY', ARRIVAL, #tasks) - #tasks
     for i, t in ipairs(tasks) do
-        local id, n = ids[i], #meta
+        local id, agent, priority, delay, ttl, max, text = unpack(t, 1, 7)
+        local n = #meta
         local state = known[id] or (metas[i] and string.sub(metas[i], 1, 1))
         if not state and done[i] and struct.unpack('>I6', done[i]) > now then
             state = string.sub(done[i], 7, 7)
         end
         said[i] = state or '+'
         if not state then
-            local is_delayed, agent, ends = t.delay > 0, t.agent, now + t.ttl
-            local rank = now_us + t.delay * 1000 - t.priority * aging_us
-            local at, member = is_delayed and now + t.delay or 0, struct.pack('>I6', arrival + i) .. id
+            local is_delayed, ends = delay > 0, now + ttl
+            local rank = now_us + delay * 1000 - priority * aging_us
+            local at, member = is_delayed and now + delay or 0, struct.pack('>I6', arrival + i) .. id
             known[id] = is_delayed and 'd' or 'r'
-            meta[n + 1], meta[n + 2] = id, struct.pack(FORMAT, known[id], 0, t.max, t.priority, arrival + i, rank + BIAS, now,
-                t.ttl, ends, at, #t.body, agent, '')
-            body[n + 1], body[n + 2] = id, t.body
+            meta[n + 1], meta[n + 2] = id, struct.pack(FORMAT, known[id], 0, max, priority, arrival + i, rank + BIAS, now,
+                ttl, ends, at, #text, agent, '')
+            body[n + 1], body[n + 2] = id, text
             expiry[n + 1], expiry[n + 2] = score(ends), id
             if is_delayed then
                 delayed[#delayed + 1] = score(at)

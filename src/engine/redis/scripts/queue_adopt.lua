@@ -31,9 +31,9 @@ while pos <= #items do
         call('ZADD', BAD, arrival, struct.pack('>I6I6', now, arrival) .. reason .. '\0' .. first)
         said[#said + 1] = 'b'
     else
-        local t = {}
-        t.id, t.agent, t.priority, t.delay, t.ttl, t.max, t.body, pos = struct.unpack('>Hc0Hc0BI6I6HI4c0', items, pos)
-        said[#said + 1] = add({t}, {t.id}, tonumber(ARGV[2]))
+        local t = {struct.unpack('>Hc0Hc0BI6I6HI4c0', items, pos)}
+        pos = t[8]
+        said[#said + 1] = add({t}, {t[1]}, tonumber(ARGV[2]))
     end
 end
 call('ZREMRANGEBYRANK', BAD, 0, -1 - tonumber(ARGV[5]))

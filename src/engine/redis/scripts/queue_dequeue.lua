@@ -81,7 +81,8 @@ while #ids < count and looked < 2 * count and not full do
         if not raw then
             orphans[#orphans + 1] = member
         else
-            local _, failures, _, _, _, _, _, _, ends, _, size, agent = struct.unpack(FORMAT, raw)
+            local failures = struct.unpack('>H', raw, 2)
+            local ends, _, size, agent = struct.unpack('>I6I6I4s', raw, 32)
             if ends <= now then
                 out[2] = out[2] + 1
             elseif bytes + size > bytes_max and #ids > 0 then
@@ -103,7 +104,11 @@ local taken = #ids
 if taken == 0 then
     return out
 end
-call('ZREM', READY, unpack(arrivals))
+if ARGV[7] == '' and taken == looked then
+    call('ZREMRANGEBYRANK', READY, 0, taken - 1) -- none was passed over: they are the first
+else
+    call('ZREM', READY, unpack(arrivals))
+end
 call('ZREM', EXPIRY, unpack(ids))
 -- META's value is cut where its state, the state's end and the receipt stand (FORMAT), and joined again with the new ones:
 -- less work than packing it anew.

@@ -8,10 +8,7 @@
 -- Cost     O(log N) per task, 10 commands at most whatever their number, and 4 for each daemon that is woken.
 local tasks, ids, pos, size = {}, {}, 1, #ARGV[3]
 while pos <= size do
-    local id, agent, priority, delay, ttl, max, body
-    id, agent, priority, delay, ttl, max, body, pos = struct.unpack('>Hc0Hc0BI6I6HI4c0', ARGV[3], pos)
-    local n = #ids + 1
-    ids[n] = id
-    tasks[n] = {agent = agent, priority = priority, delay = delay, ttl = ttl, max = max, body = body}
+    local t, n = {struct.unpack('>Hc0Hc0BI6I6HI4c0', ARGV[3], pos)}, #ids + 1
+    ids[n], tasks[n], pos = t[1], t, t[8]
 end
 return add(tasks, ids, tonumber(ARGV[2]))
