@@ -120,7 +120,7 @@ check_sources() {
     expect_source direct cache-get.req redis
 }
 
-start_redis
+start_redis redis
 prepare_data "${KEYS:-4000}"
 start_servers
 check_sources

@@ -102,7 +102,7 @@ measure_rate() {
 }
 
 start_servers() {
-    start_redis
+    start_redis redis
     prepare_data "$keys"
     uses floor && start_floor
     uses webdis && start_webdis

@@ -28,7 +28,7 @@ measure() {
 }
 
 [ -x "$tools/delivery" ] || die "make bench-build first"
-start_redis
+start_redis redis
 start_daemon one
 start_daemon two
 start_daemon alone PHOENIX_REDIS_URL=embedded:

@@ -326,7 +326,7 @@ static enum db_result run_fetch(struct db *db, void *arg)
 {
     struct queue_replay *r = arg;
     struct db_queue_rules rules;
-    struct db_queue_ticked ticked;
+    struct db_queue_ticked ticked = {0};
     queue_memory_free(&r->kept);
     r->note_count = r->task_count = 0;
     r->expired = r->given_up = 0;

@@ -87,7 +87,8 @@ START_TEST(the_admin_listener_too_has_a_bound_and_counts_what_it_refuses)
         clients[count++] = raw_http_tcp((uint16_t)daemon_admin_port(s.d));
     while (status == 0 && count < ADMIN_MAX + MORE) {
         clients[count] = raw_http_tcp((uint16_t)daemon_admin_port(s.d));
-        if (raw_http_readable(&clients[count], (int)test_ms(1000))) status = raw_status(&clients[count], NULL);
+        if (raw_http_readable(&clients[count], (int)test_ms(1000)))
+            status = raw_status(&clients[count], NULL);
         count++;
     }
     ck_assert_int_eq(status, 503);

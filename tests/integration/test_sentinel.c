@@ -164,6 +164,11 @@ static void open_rig(struct netns *const *on)
         FORMAT(path, "{\"correlation_id\":\"s-%u\"}", i);
         EXPECT_STATUS(http_send(h, "POST", "/session", path), 201);
     }
+    /* A failover loses what no replica has seen; these are there whichever is promoted. */
+    struct resp_client *r = redis_server_client(redis_sentinels_server(rig, 0));
+    ck_assert_int_eq(resp_integer(r, "SET", "seen", "1"), -1);
+    ck_assert_int_eq(resp_integer(r, "WAIT", "2", "5000"), 2);
+    resp_close(&r);
 }
 
 static void close_all(void)

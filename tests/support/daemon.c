@@ -198,9 +198,9 @@ static bool begins(const char *line, const char *prefix)
 /* Where `name="value"` ends; no value has an escaped quote. */
 static size_t pair_length(const char *pair)
 {
-    const char *open = strchr(pair, '"'), *end = open ? strchr(open + 1, '"') : NULL;
-    ck_assert_msg(end != NULL, "not name=\"value\": %s", pair);
-    return (size_t)(end - pair) + 1;
+    size_t name = strcspn(pair, "\"");
+    ck_assert_msg(pair[name] == '"', "not name=\"value\": %s", pair);
+    return name + 1 + strcspn(pair + name + 1, "\"") + 1;
 }
 
 /* Whether the line has each `name="value"` of the list, which ends with a brace. */

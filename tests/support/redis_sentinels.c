@@ -207,12 +207,13 @@ static bool settled(struct redis_sentinels *s)
 }
 
 /* Times of Sentinel's own that its configuration does not have: how often it looks, and how long it stands
- * still after a stall of the machine. They are lost when it is started again. */
+ * still after a stall of the machine. They are lost when it is started again. A replica whose INFO, which
+ * comes each second, is older than five pings is not promoted: these must take longer. */
 static void hurry(struct redis_server *sentinel)
 {
     if (!redis_server_reachable(sentinel)) return;
     struct resp_client *c = redis_server_client(sentinel);
-    (void)resp_call(c, "SENTINEL", "DEBUG", "ping-period", "100", "tilt-period", "1000", "tilt-trigger",
+    (void)resp_call(c, "SENTINEL", "DEBUG", "ping-period", "300", "tilt-period", "1000", "tilt-trigger",
                     "5000", "info-period", "1000", "publish-period", "500");
     resp_close(&c);
 }

@@ -67,7 +67,7 @@ enum spool_health spool_health(const struct spool *spool);
 
 struct spool_stats {
     uint64_t groups, operations; /* committed, of writes; operations / groups is what an fsync carries */
-    uint64_t turned_away; /* queue_max operations were waiting */
+    uint64_t turned_away;        /* queue_max operations were waiting */
     int64_t bytes;
 };
 void spool_stats(struct spool *spool, struct spool_stats *out); /* any thread */

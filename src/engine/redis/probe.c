@@ -96,7 +96,7 @@ static void send_probe(struct redis_probe *p, unsigned count, void (*done)(struc
  * second). */
 static bool is_vague(const struct redis_probe *p, int64_t trip_us, int64_t now_us)
 {
-    if (trip_us > 2 * SLOW_TRIP_MS * INT64_C(1000)) return true;
+    if (trip_us > SLOW_TRIP_MS * INT64_C(2000)) return true;
     return p->time_us && trip_us > 2 * p->trip_us + (now_us - p->time_us) / 1000;
 }
 

@@ -38,7 +38,9 @@ static void append_argument(struct buf *out, struct slice arg)
     char *at = out->ptr + out->len;
     memcpy(at, begin, len);
     if (arg.len) memcpy(at + len, arg.ptr, arg.len);
-    memcpy(at + len + arg.len, "\r\n", 2);
+    at += len + arg.len;
+    at[0] = '\r';
+    at[1] = '\n';
     out->len += len + arg.len + 2;
 }
 
