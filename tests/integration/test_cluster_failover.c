@@ -5,6 +5,7 @@
 #include "../support/stage.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,6 +244,9 @@ static void fail_over(bool hang)
     load_stop(&load);
     ck_assert(atomic_load(&failed_local) > 0 && atomic_load(&others_redis) > 100);
     expect_spooled_on(owner);
+    printf("%s: all well and handed back %d ms after the promotion, %u answers for the others meanwhile\n",
+           hang ? "hung" : "killed", (int)back_ms, atomic_load(&others_redis));
+    (void)fflush(stdout);
     ck_assert_msg(back_ms < test_ms(3000), "well again %d ms after the promotion", (int)back_ms);
     if (hang) redis_server_resume(redis_cluster_node(c, failed));
 }

@@ -80,7 +80,8 @@ static void give_up(struct redis_pool *p, struct redis_call *call, const char *w
 {
     call->outcome = REDIS_CALL_UNAVAILABLE;
     if (!call->error[0]) snprintf(call->error, sizeof call->error, "%s", why);
-    metrics_count(p->options.cell, METRIC_REDIS_CALLS, call->outcome, 0, 1);
+    metrics_count(p->options.cell, METRIC_REDIS_CALLS, redis_topology_options(p->options.topology)->role,
+                  call->outcome, 1);
     call->done(call);
 }
 

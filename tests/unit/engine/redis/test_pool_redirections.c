@@ -199,6 +199,7 @@ START_TEST(tryagain_without_end_is_given_up)
     ck_assert_int_eq(get(0)->outcome, REDIS_CALL_UNAVAILABLE);
     ck_assert_uint_le(fake_saw(&f.nodes[0], "GET"), 1 + REDIS_REDIRECTIONS_MAX);
     ck_assert_ptr_nonnull(strstr(calls[0].call.error, "TRYAGAIN"));
+    ck_assert_uint_eq(fixture_count(&f, "phoenix_redis_calls_total", REDIS_CALL_UNAVAILABLE), 1);
 }
 END_TEST
 
