@@ -119,6 +119,25 @@ START_TEST(check_config_judges_and_does_not_start)
 }
 END_TEST
 
+/* None of them is there: what a server would say belongs to the daemon's run. */
+START_TEST(check_config_takes_every_form_of_url)
+{
+    static const char *const urls[] = {"redis://127.0.0.1:1/2",
+                                       "unix:///run/redis/redis.sock?db=1",
+                                       "redis-sentinel://127.0.0.1:1,127.0.0.1:2/mymaster",
+                                       "redis-sentinel://user:hush@10.0.0.1,10.0.0.2,10.0.0.3/my.master-1/3",
+                                       "redis-cluster://127.0.0.1:1,127.0.0.1:2",
+                                       "embedded:"};
+    char line[160];
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        struct run r = run(ARGS("--check-config"), ARGS(FORMAT(line, "PHOENIX_REDIS_URL=%s", urls[i])));
+        ck_assert_msg(r.status == 0 && !*r.err, "%s: %d %s", urls[i], r.status, r.err);
+        ck_assert_ptr_null(strstr(r.out, "hush"));
+        run_end(&r);
+    }
+}
+END_TEST
+
 START_TEST(print_config_shows_what_holds_without_the_password)
 {
     char path[TEST_PATH_MAX];
@@ -202,6 +221,11 @@ static const struct mistake {
     {"PHOENIX_REDIS_URL=127.0.0.1:6379", "redis.url", "none of", "redis://host:port/db", true},
     {"PHOENIX_REDIS_URL=redis://127.0.0.1:66000", "redis.url", "the port", "1 to 65535", true},
     {"PHOENIX_REDIS_URL=redis://127.0.0.1/zero", "redis.url", "after the host", "/<database number>", true},
+    {"PHOENIX_REDIS_URL=redis-sentinel://10.0.0.1,10.0.0.2:26380", "redis.url", "no master's name",
+     "redis-sentinel://host,host,host/<master>", true},
+    {"PHOENIX_REDIS_URL=redis-sentinel://10.0.0.1/my master", "redis.url", "a master's name", "A-Z a-z 0-9",
+     true},
+    {"PHOENIX_REDIS_URL=redis-sentinel:///mymaster", "redis.url", "no host", "redis://host:6379", true},
     {"PHOENIX_HTTP_TOKEN_FILE=/nonexistent/token", "http.token_file /nonexistent/token",
      "No such file or directory", "give a file", true},
     {"PHOENIX_HTTP_TOKEN_FILE=/dev/null", "http.token_file /dev/null", "must hold one token",
@@ -373,6 +397,7 @@ int main(void)
     tcase_add_test(tc, version_and_help_say_what_this_is);
     tcase_add_test(tc, wrong_usage_ends_with_2);
     tcase_add_test(tc, check_config_judges_and_does_not_start);
+    tcase_add_test(tc, check_config_takes_every_form_of_url);
     tcase_add_test(tc, print_config_shows_what_holds_without_the_password);
     tcase_add_test(tc, mistakes_in_the_file_name_their_line);
     tcase_add_test(tc, mistakes_in_the_environment_name_their_variable);
