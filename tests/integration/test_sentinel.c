@@ -1,4 +1,4 @@
-/* Issue 5, "Sentinel": a master, two replicas and three Sentinels. While clients write, the master is lost in
+/* Sentinel: a master, two replicas and three Sentinels. While clients write, the master is lost in
  * each way. Every request gets its answer meanwhile; within a second of the promotion the daemon is on the
  * new master, and stays there; what it acknowledged by itself is there afterwards. */
 #include "../support/load.h"
@@ -164,7 +164,7 @@ static void open_rig(struct netns *const *on)
         FORMAT(path, "{\"correlation_id\":\"s-%u\"}", i);
         EXPECT_STATUS(http_send(h, "POST", "/session", path), 201);
     }
-    /* A failover loses what no replica has seen; these are there whichever is promoted. */
+    /* A failover loses what the promoted replica has not seen; these are there whichever it is. */
     struct resp_client *r = redis_server_client(redis_sentinels_server(rig, 0));
     ck_assert_int_eq(resp_integer(r, "SET", "seen", "1"), -1);
     ck_assert_int_eq(resp_integer(r, "WAIT", "2", "5000"), 2);

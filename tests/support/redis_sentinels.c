@@ -195,10 +195,29 @@ static bool is_master(struct redis_server *server)
     return master;
 }
 
+/* To all replicas that run. A master that has sent one its data sends nothing more before the first
+ * acknowledgement, up to a second later; to both ends, and to Sentinel, the link is up meanwhile. If such a
+ * replica is promoted, all that was written since is lost. */
+static bool streams(struct redis_sentinels *s, struct redis_server *master)
+{
+    static const char online[] = ",state=online,offset=";
+    struct resp_client *c = redis_server_client(master);
+    const char *at = resp_text(c, "INFO", "replication");
+    int streaming = 0;
+    while ((at = strstr(at, ",port=")) != NULL) {
+        at += strlen(",port=");
+        const char *state = strchr(at, ',');
+        streaming += runs_on(s, at) && state && strncmp(state, online, strlen(online)) == 0 &&
+                     strtoll(state + strlen(online), NULL, 10) > 0; /* acknowledged */
+    }
+    resp_close(&c);
+    return streaming == running(s->servers, SENTINEL_SERVERS) - 1;
+}
+
 static bool settled(struct redis_sentinels *s)
 {
     int master = redis_sentinels_master(s);
-    if (master < 0 || !is_master(s->servers[master])) return false;
+    if (master < 0 || !is_master(s->servers[master]) || !streams(s, s->servers[master])) return false;
     for (int i = 0; i < SENTINELS; i++) {
         if (!redis_server_reachable(s->sentinels[i])) continue;
         if (named_by(s, s->sentinels[i]) != master || !sees_all(s, s->sentinels[i])) return false;

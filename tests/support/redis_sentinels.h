@@ -40,7 +40,7 @@ int redis_sentinels_master(struct redis_sentinels *s);
 int redis_sentinels_master_port(struct redis_sentinels *s);
 
 /* Waits until the reachable Sentinels agree on a reachable master, see each other, and see the reachable
- * replicas in step with it. */
+ * replicas in step with it, and the master sends these what is written. */
 void redis_sentinels_await_settled(struct redis_sentinels *s, int ms);
 
 struct redis_promotion {
