@@ -140,7 +140,7 @@ static void on_others(struct redis_call *call)
     for (size_t i = 0; call->outcome == REDIS_CALL_OK && redis_reply_element(&call->replies[0], i, &other);
          i++)
         if (read_address(field_of(&other, "ip"), field_of(&other, "port"), &at))
-            s->options.on_other(s->options.arg, &at);
+            s->options.on_other(s->options.arg, s, &at);
     settle(s);
 }
 
