@@ -115,6 +115,23 @@ START_TEST(without_a_host_it_is_the_one_that_was_asked)
 }
 END_TEST
 
+static const char *be_alone(struct fake_node *n, const struct resp_value *command)
+{
+    (void)n;
+    return command_is(command, "INFO") ? "$47\r\n# Server\r\nredis_mode:standalone\r\nrun_id:run-x\r\n\r\n"
+                                       : NULL;
+}
+
+START_TEST(a_server_that_is_in_no_cluster_is_asked_nothing)
+{
+    f.nodes[0].script = be_alone;
+    get(0);
+    ck_assert_int_eq(calls[0].call.outcome, REDIS_CALL_UNAVAILABLE);
+    ck_assert_str_eq(calls[0].call.error, "it is no node of a cluster");
+    ck_assert_uint_eq(fake_saw(&f.nodes[0], "GET"), 0);
+}
+END_TEST
+
 START_TEST(redirections_in_a_ring_end)
 {
     for (int i = 0; i < 2; i++)
@@ -275,6 +292,7 @@ int main(void)
     tcase_add_checked_fixture(t, open_all, close_all);
     tcase_add_test(t, moved_is_followed_and_remembered);
     tcase_add_loop_test(t, without_a_host_it_is_the_one_that_was_asked, 0, 2);
+    tcase_add_test(t, a_server_that_is_in_no_cluster_is_asked_nothing);
     tcase_add_test(t, redirections_in_a_ring_end);
     tcase_add_test(t, ask_is_followed_once_and_the_map_stays);
     tcase_add_test(t, each_command_of_a_call_is_asked_for);
