@@ -168,6 +168,11 @@ void redis_node_set_serves(struct redis_node *node, bool serves)
     atomic_store(&node->serves, serves);
 }
 
+bool redis_node_takes_calls(const struct redis_node *node)
+{
+    return breaker_allows(node->breaker) || !redis_node_serves(node);
+}
+
 bool redis_node_covered(const struct redis_node *node, unsigned moves)
 {
     return node->options.url->kind != REDIS_CLUSTER ||

@@ -161,6 +161,20 @@ START_TEST(ask_is_followed_once_and_the_map_stays)
 }
 END_TEST
 
+START_TEST(who_serves_nothing_is_asked_though_its_circuit_is_open)
+{
+    f.nodes[0].script = say_ask;
+    f.nodes[1].script = import;
+    FORMAT(asked, "-ASK %u 127.0.0.1:%d\r\n", slot(), f.nodes[1].port);
+    expect_from(0, "1");
+    struct breaker *breaker = redis_node_breaker(redis_topology_at(f.topology, 1));
+    for (int i = 0; i < 1000; i++)
+        breaker_record(breaker, breaker_generation(breaker), BREAKER_FAILURE);
+    ck_assert(!breaker_allows(breaker));
+    expect_from(1, "1");
+}
+END_TEST
+
 START_TEST(each_command_of_a_call_is_asked_for)
 {
     f.nodes[0].script = say_ask;
@@ -295,6 +309,7 @@ int main(void)
     tcase_add_test(t, a_server_that_is_in_no_cluster_is_asked_nothing);
     tcase_add_test(t, redirections_in_a_ring_end);
     tcase_add_test(t, ask_is_followed_once_and_the_map_stays);
+    tcase_add_test(t, who_serves_nothing_is_asked_though_its_circuit_is_open);
     tcase_add_test(t, each_command_of_a_call_is_asked_for);
     tcase_add_test(t, a_script_unknown_where_it_is_asked_is_asked_for_again_with_its_source);
     tcase_add_test(t, tryagain_is_tried_again_after_a_while);
