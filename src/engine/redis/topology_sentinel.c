@@ -209,21 +209,12 @@ static void end_trial(struct topology_sentinel *f)
 /* A connection of the node's kind, to a node of its own, since the topology's is elsewhere. */
 static void begin_trial(struct topology_sentinel *f, struct entry *by, const struct sentinel_answer *answer)
 {
-    const struct redis_topology_options *o = f->topology;
-    struct redis_node_options node = {.url = o->url,
-                                      .at = &answer->at,
-                                      .secret = redis_topology_secret(f->options.topology),
-                                      .tls = o->tls,
-                                      .connect_timeout_ms = o->connect_timeout_ms,
-                                      .command_timeout_ms = o->command_timeout_ms,
-                                      .breaker = {.consecutive_failures = INT64_MAX,
-                                                  .failure_rate = 2,
-                                                  .window_ms = 1000,
-                                                  .min_calls = INT64_MAX,
-                                                  .clock = o->clock},
-                                      .clock = o->clock};
     redis_node_destroy(&f->trial.node);
-    f->trial = (struct trial){.node = redis_node_create(&node), .answer = *answer, .by = by};
+    struct redis_topology *t = f->options.topology;
+    f->trial =
+        (struct trial){.node = topology_outsider(t, f->topology->url, redis_topology_secret(t), &answer->at),
+                       .answer = *answer,
+                       .by = by};
     struct conn_options options = {
         .group = f->group, .node = f->trial.node, .events = {on_trial_ready, on_trial_closed, NULL, f}};
     if (f->trial.node) f->trial.conn = conn_open(&options);
