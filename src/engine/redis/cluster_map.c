@@ -64,8 +64,10 @@ static uint8_t index_of(struct cluster_map *map, const struct redis_address *at)
     return (uint8_t)map->count++;
 }
 
-/* First slot, last slot, master, replicas; a node is host, port, id, … */
-static bool take_range(struct cluster_map *map, const struct redis_reply *range, const char *asked)
+/* First slot, last slot, master, replicas; a node is host, port, id, … `left`: how many slots there are that
+ * no range before has told of. */
+static bool take_range(struct cluster_map *map, const struct redis_reply *range, const char *asked,
+                       int64_t *left)
 {
     struct redis_reply first, last, master, host, port;
     struct redis_address at;
@@ -74,9 +76,11 @@ static bool take_range(struct cluster_map *map, const struct redis_reply *range,
         !redis_reply_element(&master, 1, &port))
         return false;
     if (first.type != REDIS_TYPE_INTEGER || last.type != REDIS_TYPE_INTEGER || first.integer < 0 ||
-        last.integer >= REDIS_SLOTS || port.type != REDIS_TYPE_INTEGER || port.integer < 0 ||
-        !take_address(host.text, (uint64_t)port.integer, asked, &at))
+        last.integer < first.integer || last.integer >= REDIS_SLOTS || port.type != REDIS_TYPE_INTEGER ||
+        port.integer < 0 || !take_address(host.text, (uint64_t)port.integer, asked, &at))
         return false;
+    *left -= last.integer - first.integer + 1;
+    if (*left < 0) return false;
     uint8_t index = index_of(map, &at);
     for (int64_t slot = first.integer; slot <= last.integer; slot++) {
         map->slots += map->owner[slot] == CLUSTER_MAP_NOBODY && index != CLUSTER_MAP_NOBODY;
@@ -88,10 +92,11 @@ static bool take_range(struct cluster_map *map, const struct redis_reply *range,
 bool cluster_map_take_slots(struct cluster_map *map, const struct redis_reply *reply, const char *asked)
 {
     struct redis_reply range;
+    int64_t left = REDIS_SLOTS;
     map->count = map->slots = 0;
     memset(map->owner, CLUSTER_MAP_NOBODY, sizeof map->owner);
     for (size_t i = 0; redis_reply_element(reply, i, &range); i++)
-        if (!take_range(map, &range, asked)) return false;
+        if (!take_range(map, &range, asked, &left)) return false;
     return map->slots > 0;
 }
 

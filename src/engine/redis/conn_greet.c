@@ -99,12 +99,21 @@ static void read_run_id(struct conn *c, struct slice info)
     c->run_id[n] = 0;
 }
 
-/* Sentinels may be behind, and a master may have been demoted since. */
+static bool says(struct slice info, const char *line)
+{
+    return info.len && memmem(info.ptr, info.len, line, strlen(line));
+}
+
+/* Sentinels may be behind, and a master may have been demoted since. At the address of a cluster's node that
+ * is gone there may be a Redis of somebody else, which would take every key for its own. */
 static bool is_wrong_server(struct conn *c, struct slice info)
 {
-    if (redis_node_options(c->options.node)->url->kind != REDIS_SENTINEL) return false;
-    if (info.len && memmem(info.ptr, info.len, "\nrole:master", 12)) return false;
-    snprintf(c->why, sizeof c->why, "it is a replica, not the master");
+    enum redis_kind kind = redis_node_options(c->options.node)->url->kind;
+    const char *why = NULL;
+    if (kind == REDIS_SENTINEL && !says(info, "\nrole:master")) why = "it is a replica, not the master";
+    if (kind == REDIS_CLUSTER && says(info, "\nredis_mode:standalone")) why = "it is no node of a cluster";
+    if (!why) return false;
+    snprintf(c->why, sizeof c->why, "%s", why);
     c->doomed = true;
     return true;
 }

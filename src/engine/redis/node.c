@@ -1,5 +1,6 @@
 /* node: one mutex for the place and the condemned; everything read on a hot path is atomic. Names of places
- * are kept until the end, since log lines of any thread may hold them; a node moves seldom. */
+ * are kept until the end, since log lines of any thread may hold them; a node that moves to and fro has one
+ * for each place. */
 #include "node_private.h"
 
 #include "engine/redis/topology.h"
@@ -13,13 +14,14 @@
 const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
 
 struct name {
-    struct name *before;
+    struct name *next;
     char text[REDIS_HOST_SIZE + 16];
 };
 
 struct redis_node {
     struct redis_node_options options;
     _Atomic(struct name *) name;
+    struct name *names; /* all it has had, in no order */
     struct breaker *breaker;
     struct metrics_cell *cell; /* guarded by cell_lock: circuit changes come from any thread */
     pthread_mutex_t cell_lock;
@@ -50,18 +52,30 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
 }
 
+static void print_name(const struct redis_node *node, char *out, size_t size)
+{
+    if (node->options.url->kind == REDIS_UNIX)
+        snprintf(out, size, "%s", node->options.url->path);
+    else if (node->at.port == 0)
+        snprintf(out, size, "unknown");
+    else
+        snprintf(out, size, strchr(node->at.host, ':') ? "[%s]:%d" : "%s:%d", node->at.host, node->at.port);
+}
+
+/* Under the lock, or before there is another thread. False: no memory. */
 static bool name_it(struct redis_node *node)
 {
-    struct name *name = calloc(1, sizeof *name);
-    if (!name) return false;
-    if (node->options.url->kind == REDIS_UNIX)
-        snprintf(name->text, sizeof name->text, "%s", node->options.url->path);
-    else if (node->at.port == 0)
-        snprintf(name->text, sizeof name->text, "unknown");
-    else
-        snprintf(name->text, sizeof name->text, strchr(node->at.host, ':') ? "[%s]:%d" : "%s:%d",
-                 node->at.host, node->at.port);
-    name->before = atomic_load(&node->name);
+    char text[sizeof node->names->text];
+    struct name *name = node->names;
+    print_name(node, text, sizeof text);
+    while (name && strcmp(name->text, text) != 0)
+        name = name->next;
+    if (!name) {
+        if (!(name = calloc(1, sizeof *name))) return false;
+        memcpy(name->text, text, strlen(text) + 1);
+        name->next = node->names;
+        node->names = name;
+    }
     atomic_store(&node->name, name);
     return true;
 }
@@ -104,8 +118,8 @@ void redis_node_destroy(struct redis_node **node_ptr)
     breaker_destroy(&node->breaker);
     pthread_mutex_destroy(&node->lock);
     pthread_mutex_destroy(&node->cell_lock);
-    for (struct name *name = atomic_load(&node->name), *before; name; name = before) {
-        before = name->before;
+    for (struct name *name = node->names, *next; name; name = next) {
+        next = name->next;
         free(name);
     }
     free(node);
@@ -166,6 +180,11 @@ bool redis_node_serves(const struct redis_node *node)
 void redis_node_set_serves(struct redis_node *node, bool serves)
 {
     atomic_store(&node->serves, serves);
+}
+
+bool redis_node_takes_calls(const struct redis_node *node)
+{
+    return breaker_allows(node->breaker) || !redis_node_serves(node);
 }
 
 bool redis_node_covered(const struct redis_node *node, unsigned moves)

@@ -5,6 +5,7 @@
 #include "node_pool.h"
 
 #include "conn.h"
+#include "node_private.h"
 #include "util/random.h"
 
 #include <stdio.h>
@@ -198,7 +199,7 @@ static bool may_connect(struct node_pool *p)
         p->backoff_ms = p->retry_us = 0;
     }
     return !p->closing && loop_now_us(p->options.loop) >= p->retry_us && is_wanted(p) &&
-           breaker_allows(redis_node_breaker(p->node));
+           redis_node_takes_calls(p->node);
 }
 
 static bool is_idle(const struct node_pool *p, const struct member *m, int64_t now_us)
@@ -276,7 +277,7 @@ bool node_pool_submit(struct node_pool *p, struct redis_call *call)
     if (!call->deadline_us || call->deadline_us > latest) call->deadline_us = latest;
     call->start_us = now;
     call->error[0] = 0;
-    if (p->closing || !breaker_allows(breaker) || call->deadline_us <= now) return false;
+    if (p->closing || !redis_node_takes_calls(p->node) || call->deadline_us <= now) return false;
     p->called_us = now;
     struct member *m = least_loaded(p);
     if ((!m || conn_inflight(m->conn) >= GROW_DEPTH) && p->opening == 0 && may_connect(p)) open_one(p);

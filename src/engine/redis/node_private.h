@@ -22,6 +22,10 @@ void redis_node_next_turn(struct redis_node *node, unsigned used);
  * more calls. Once however many find out. */
 void redis_node_leave(struct redis_node *node, unsigned moves);
 
+/* Its circuit is closed, or nobody would close it: who serves nothing is not probed, and yet is called for a
+ * slot that is on its way there (ASK). */
+bool redis_node_takes_calls(const struct redis_node *node);
+
 /* Whether changes under the watched prefix are heard of, since before now, from where the node was after so
  * many moves. Only a cluster's nodes are told apart: of others the watch says it of all (watch.h), so they
  * are. */

@@ -89,7 +89,7 @@ static void on_again(void *arg, struct redis_call *call)
 {
     struct redis_pool *p = arg;
     if (dispatch(p, call)) return;
-    if (breaker_allows(redis_node_breaker(node_of(p, call))) && try_later(p, call)) return;
+    if (redis_node_takes_calls(node_of(p, call)) && try_later(p, call)) return;
     give_up(p, call, "no server took it in time");
 }
 
@@ -111,7 +111,7 @@ static bool on_redirected(struct redis_pool *p, struct redis_node *node, struct 
         metrics_count(p->options.cell, METRIC_REDIS_REDIRECTIONS, role, REDIS_REDIRECTION_EXHAUSTED, 1);
     call->asking = call->redirection == REDIS_REDIRECTION_ASK;
     if (again && call->to && dispatch_to(p, call->to, call)) return true;
-    bool away = call->to && !breaker_allows(redis_node_breaker(call->to));
+    bool away = call->to && !redis_node_takes_calls(call->to);
     if (again && !away && try_later(p, call)) return true;
     give_up(p, call, "no node took it in time");
     return true;

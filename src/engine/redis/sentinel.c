@@ -6,6 +6,7 @@
  * alone would show the old address until the failover's last step. */
 #include "sentinel.h"
 
+#include "topology_private.h"
 #include "util/random.h"
 
 #include <stdio.h>
@@ -140,7 +141,7 @@ static void on_others(struct redis_call *call)
     for (size_t i = 0; call->outcome == REDIS_CALL_OK && redis_reply_element(&call->replies[0], i, &other);
          i++)
         if (read_address(field_of(&other, "ip"), field_of(&other, "port"), &at))
-            s->options.on_other(s->options.arg, &at);
+            s->options.on_other(s->options.arg, s, &at);
     settle(s);
 }
 
@@ -258,20 +259,9 @@ static struct redis_node *make_node(struct sentinel *s)
 {
     const struct redis_topology_options *o = redis_topology_options(s->options.topology);
     s->url.user = s->with_auth ? o->url->user : NULL;
-    struct redis_node_options node = {.url = &s->url,
-                                      .at = &s->options.at,
-                                      .secret =
-                                          s->with_auth ? redis_topology_secret(s->options.topology) : NULL,
-                                      .tls = o->tls,
-                                      .connect_timeout_ms = o->connect_timeout_ms,
-                                      .command_timeout_ms = o->command_timeout_ms,
-                                      .breaker = {.consecutive_failures = INT64_MAX,
-                                                  .failure_rate = 2,
-                                                  .window_ms = 1000,
-                                                  .min_calls = INT64_MAX,
-                                                  .clock = o->clock},
-                                      .clock = o->clock};
-    return redis_node_create(&node);
+    return topology_outsider(s->options.topology, &s->url,
+                             s->with_auth ? redis_topology_secret(s->options.topology) : NULL,
+                             &s->options.at);
 }
 
 void sentinel_ask(struct sentinel *s)

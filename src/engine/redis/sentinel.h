@@ -18,10 +18,11 @@ struct sentinel_options {
     struct conn_group *group;
     struct redis_topology *topology;
     struct redis_address at;
-    /* It has answered (sentinel_last). May ask it again, not destroy it. */
+    /* It has answered (sentinel_last). It may be asked again in these, not destroyed. */
     void (*on_answer)(void *arg, struct sentinel *s);
-    void (*on_hint)(void *arg);                                     /* a switch is on its way, or done */
-    void (*on_other)(void *arg, const struct redis_address *other); /* it names another sentinel */
+    void (*on_hint)(void *arg); /* a switch is on its way, or done */
+    /* It names another sentinel. */
+    void (*on_other)(void *arg, const struct sentinel *s, const struct redis_address *other);
     void *arg;
 };
 

@@ -77,6 +77,26 @@ static struct redis_node *add_node(struct redis_topology *t, const struct redis_
     return node;
 }
 
+struct redis_node *topology_outsider(const struct redis_topology *t, const struct redis_url *url,
+                                     struct redis_secret *secret, const struct redis_address *at)
+{
+    const struct redis_topology_options *o = &t->options;
+    struct redis_node_options options = {.url = url,
+                                         .at = at,
+                                         .secret = secret,
+                                         .tls = o->tls,
+                                         .connect_timeout_ms = o->connect_timeout_ms,
+                                         .command_timeout_ms = o->command_timeout_ms,
+                                         .breaker = {.consecutive_failures = INT64_MAX,
+                                                     .failure_rate = 2,
+                                                     .window_ms = 1000,
+                                                     .min_calls = INT64_MAX,
+                                                     .clock = o->clock},
+                                         .clock = o->clock,
+                                         .log = o->log};
+    return redis_node_create(&options);
+}
+
 struct redis_topology *redis_topology_create(const struct redis_topology_options *options, char *error,
                                              size_t error_size)
 {

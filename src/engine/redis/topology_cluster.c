@@ -203,26 +203,14 @@ static void on_closed(void *arg, const char *why)
 /* Its node counts for nothing: no circuit that could open, no metrics. */
 static bool open_conn(struct topology_cluster *c, const struct redis_address *at)
 {
-    const struct redis_topology_options *o = topology_of(c);
-    struct redis_node_options node = {.url = o->url,
-                                      .at = at,
-                                      .secret = redis_topology_secret(c->options.topology),
-                                      .tls = o->tls,
-                                      .connect_timeout_ms = o->connect_timeout_ms,
-                                      .command_timeout_ms = o->command_timeout_ms,
-                                      .breaker = {.consecutive_failures = INT64_MAX,
-                                                  .failure_rate = 2,
-                                                  .window_ms = 1000,
-                                                  .clock = o->clock},
-                                      .clock = o->clock,
-                                      .log = o->log};
-    c->node = redis_node_create(&node);
+    struct redis_topology *t = c->options.topology;
+    c->node = topology_outsider(t, topology_of(c)->url, redis_topology_secret(t), at);
     if (!c->node) return false;
     for (unsigned i = 0; i < c->turn % ADDRESSES_TRIED; i++) /* a name may have several, and some be dead */
         redis_node_next_turn(c->node, i);
     struct conn_options options = {.group = c->group,
                                    .node = c->node,
-                                   .log = o->log,
+                                   .log = topology_of(c)->log,
                                    .events = {.ready = on_ready, .closed = on_closed, .arg = c}};
     c->conn = conn_open(&options);
     if (!c->conn) redis_node_destroy(&c->node);

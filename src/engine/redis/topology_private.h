@@ -28,6 +28,11 @@ struct redis_node *topology_guest_at(struct redis_topology *t, const struct redi
 /* Counts changes of who serves a slot, and of where who serves one is. Any thread. */
 unsigned topology_version(const struct redis_topology *t);
 
+/* A node for who asks servers about the map: in no topology, its circuit never opens, it counts for nothing.
+ * `url`: as whom it is talked to; `secret`: NULL for none. NULL: no memory. */
+struct redis_node *topology_outsider(const struct redis_topology *t, const struct redis_url *url,
+                                     struct redis_secret *secret, const struct redis_address *at);
+
 /* `fn` is called on the loop, once for all suspicions since the last call. NULL fn: no longer. Control loop.
  */
 void topology_follow(struct redis_topology *t, struct loop *loop, void (*fn)(void *arg), void *arg);

@@ -209,21 +209,12 @@ static void end_trial(struct topology_sentinel *f)
 /* A connection of the node's kind, to a node of its own, since the topology's is elsewhere. */
 static void begin_trial(struct topology_sentinel *f, struct entry *by, const struct sentinel_answer *answer)
 {
-    const struct redis_topology_options *o = f->topology;
-    struct redis_node_options node = {.url = o->url,
-                                      .at = &answer->at,
-                                      .secret = redis_topology_secret(f->options.topology),
-                                      .tls = o->tls,
-                                      .connect_timeout_ms = o->connect_timeout_ms,
-                                      .command_timeout_ms = o->command_timeout_ms,
-                                      .breaker = {.consecutive_failures = INT64_MAX,
-                                                  .failure_rate = 2,
-                                                  .window_ms = 1000,
-                                                  .min_calls = INT64_MAX,
-                                                  .clock = o->clock},
-                                      .clock = o->clock};
     redis_node_destroy(&f->trial.node);
-    f->trial = (struct trial){.node = redis_node_create(&node), .answer = *answer, .by = by};
+    struct redis_topology *t = f->options.topology;
+    f->trial =
+        (struct trial){.node = topology_outsider(t, f->topology->url, redis_topology_secret(t), &answer->at),
+                       .answer = *answer,
+                       .by = by};
     struct conn_options options = {
         .group = f->group, .node = f->trial.node, .events = {on_trial_ready, on_trial_closed, NULL, f}};
     if (f->trial.node) f->trial.conn = conn_open(&options);
@@ -286,7 +277,8 @@ static void on_answer(void *arg, struct sentinel *s)
 
 /* --- the table --- */
 
-static struct entry *place_for(struct topology_sentinel *f)
+/* `by`: who names the newcomer, and goes on speaking; NULL: the URL. */
+static struct entry *place_for(struct topology_sentinel *f, const struct sentinel *by)
 {
     struct entry *silent = NULL;
     for (unsigned i = 0; i < SENTINELS_MAX; i++) {
@@ -294,19 +286,20 @@ static struct entry *place_for(struct topology_sentinel *f)
         if (!e->sentinel) return e;
         int64_t heard_us = sentinel_answered_us(e->sentinel);
         if (heard_us < e->since_us) heard_us = e->since_us;
-        if (e->learned && e != f->trial.by && now_us(f) - heard_us > SILENT_MS * INT64_C(1000)) silent = e;
+        bool needed = !e->learned || e == f->trial.by || e->sentinel == by;
+        if (!needed && now_us(f) - heard_us > SILENT_MS * INT64_C(1000)) silent = e;
     }
     if (silent) sentinel_destroy(&silent->sentinel);
     return silent;
 }
 
-static void on_other(void *arg, const struct redis_address *at);
+static void on_other(void *arg, const struct sentinel *by, const struct redis_address *at);
 
-static bool add(struct topology_sentinel *f, const struct redis_address *at, bool learned)
+static bool add(struct topology_sentinel *f, const struct redis_address *at, const struct sentinel *by)
 {
     for (unsigned i = 0; i < SENTINELS_MAX; i++)
         if (f->entries[i].sentinel && same_place(sentinel_address(f->entries[i].sentinel), at)) return true;
-    struct entry *e = place_for(f);
+    struct entry *e = place_for(f, by);
     if (!e) return true; /* enough of them are known */
     struct sentinel_options options = {.loop = f->options.loop,
                                        .group = f->group,
@@ -316,13 +309,13 @@ static bool add(struct topology_sentinel *f, const struct redis_address *at, boo
                                        .on_hint = on_hint,
                                        .on_other = on_other,
                                        .arg = f};
-    *e = (struct entry){.sentinel = sentinel_create(&options), .learned = learned, .since_us = now_us(f)};
+    *e = (struct entry){.sentinel = sentinel_create(&options), .learned = by != NULL, .since_us = now_us(f)};
     return e->sentinel != NULL;
 }
 
-static void on_other(void *arg, const struct redis_address *at)
+static void on_other(void *arg, const struct sentinel *by, const struct redis_address *at)
 {
-    (void)add(arg, at, true);
+    (void)add(arg, at, by);
 }
 
 /* --- life --- */
@@ -339,7 +332,7 @@ struct topology_sentinel *topology_sentinel_create(const struct follower_options
     f->group = conn_group_create(options->loop);
     bool ok = f->group != NULL;
     for (unsigned i = 0; ok && i < f->topology->url->seed_count; i++)
-        ok = add(f, &f->topology->url->seeds[i], false);
+        ok = add(f, &f->topology->url->seeds[i], NULL);
     if (!ok) {
         topology_sentinel_destroy(&f);
         return NULL;

@@ -14,7 +14,9 @@ struct fake_sentinel {
     bool silent, slow_first;
     bool password; /* must be given */
     bool in[PEERS_MAX + 1];
-    int other; /* the sentinel that it names; -1: none */
+    int other;    /* the sentinel that it names; -1: none */
+    bool loading; /* will not say where the master is */
+    int crowd;    /* it names so many sentinels more, where nobody is */
 };
 
 struct fake_data {
@@ -61,6 +63,20 @@ static inline const char *reply_address(int port)
                   fake_text(bulk, sizeof bulk, FORMAT(digits, "%d", port)));
 }
 
+static inline const char *reply_crowd(int count)
+{
+    static char text[8192];
+    char digits[16];
+    char bulk[32];
+    size_t len = (size_t)snprintf(text, sizeof text, "*%d\r\n", count);
+    for (int port = 1; port <= count; port++)
+        len += (size_t)snprintf(text + len, sizeof text - len,
+                                "*4\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n%s",
+                                fake_text(bulk, sizeof bulk, FORMAT(digits, "%d", port)));
+    ck_assert_uint_lt(len, sizeof text);
+    return text;
+}
+
 static inline const char *sentinel_question(struct fake_sentinel *s, const struct resp_value *command)
 {
     static char text[256];
@@ -73,11 +89,13 @@ static inline const char *sentinel_question(struct fake_sentinel *s, const struc
         return FORMAT(text, "*4\r\n$4\r\nname\r\n$8\r\nmymaster\r\n$12\r\nconfig-epoch\r\n%s", bulk);
     }
     if (command_is2(command, "SENTINEL", "SENTINELS")) {
+        if (s->crowd) return reply_crowd(s->crowd);
         if (s->other < 0) return "*0\r\n";
         FORMAT(digits, "%d", fake_port(&all->sentinels[s->other].f));
         return FORMAT(text, "*1\r\n*4\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n%s",
                       fake_text(bulk, sizeof bulk, digits));
     }
+    if (s->loading) return "-LOADING not now\r\n";
     if (s->names == UNKNOWN) return "*-1\r\n";
     if (s->names == NONSENSE) return reply_address(70000);
     return reply_address(s->names == NOWHERE ? 1 : fake_port(&all->data[s->names].f));

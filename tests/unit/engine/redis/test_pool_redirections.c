@@ -115,6 +115,23 @@ START_TEST(without_a_host_it_is_the_one_that_was_asked)
 }
 END_TEST
 
+static const char *be_alone(struct fake_node *n, const struct resp_value *command)
+{
+    (void)n;
+    return command_is(command, "INFO") ? "$47\r\n# Server\r\nredis_mode:standalone\r\nrun_id:run-x\r\n\r\n"
+                                       : NULL;
+}
+
+START_TEST(a_server_that_is_in_no_cluster_is_asked_nothing)
+{
+    f.nodes[0].script = be_alone;
+    get(0);
+    ck_assert_int_eq(calls[0].call.outcome, REDIS_CALL_UNAVAILABLE);
+    ck_assert_str_eq(calls[0].call.error, "it is no node of a cluster");
+    ck_assert_uint_eq(fake_saw(&f.nodes[0], "GET"), 0);
+}
+END_TEST
+
 START_TEST(redirections_in_a_ring_end)
 {
     for (int i = 0; i < 2; i++)
@@ -141,6 +158,20 @@ START_TEST(ask_is_followed_once_and_the_map_stays)
     ck_assert_uint_eq(fixture_count(&f, REDIRECTIONS, REDIS_REDIRECTION_ASK), 2);
     ck_assert(!redis_node_serves(redis_topology_at(f.topology, 1)));
     ck_assert(!calls[1].call.covered);
+}
+END_TEST
+
+START_TEST(who_serves_nothing_is_asked_though_its_circuit_is_open)
+{
+    f.nodes[0].script = say_ask;
+    f.nodes[1].script = import;
+    FORMAT(asked, "-ASK %u 127.0.0.1:%d\r\n", slot(), f.nodes[1].port);
+    expect_from(0, "1");
+    struct breaker *breaker = redis_node_breaker(redis_topology_at(f.topology, 1));
+    for (int i = 0; i < 1000; i++)
+        breaker_record(breaker, breaker_generation(breaker), BREAKER_FAILURE);
+    ck_assert(!breaker_allows(breaker));
+    expect_from(1, "1");
 }
 END_TEST
 
@@ -275,8 +306,10 @@ int main(void)
     tcase_add_checked_fixture(t, open_all, close_all);
     tcase_add_test(t, moved_is_followed_and_remembered);
     tcase_add_loop_test(t, without_a_host_it_is_the_one_that_was_asked, 0, 2);
+    tcase_add_test(t, a_server_that_is_in_no_cluster_is_asked_nothing);
     tcase_add_test(t, redirections_in_a_ring_end);
     tcase_add_test(t, ask_is_followed_once_and_the_map_stays);
+    tcase_add_test(t, who_serves_nothing_is_asked_though_its_circuit_is_open);
     tcase_add_test(t, each_command_of_a_call_is_asked_for);
     tcase_add_test(t, a_script_unknown_where_it_is_asked_is_asked_for_again_with_its_source);
     tcase_add_test(t, tryagain_is_tried_again_after_a_while);

@@ -81,6 +81,9 @@ START_TEST(a_node_that_moves_has_another_name_and_the_old_one_can_still_be_read)
     ck_assert_uint_eq(redis_node_moves(node), 1);
     ck_assert_str_eq(redis_node_name(node), "[::1]:7001");
     ck_assert_str_eq(before, "127.0.0.1:7000");
+    to = (struct redis_address){.host = "127.0.0.1", .port = 7000};
+    redis_node_move(node, &to);
+    ck_assert_ptr_eq(redis_node_name(node), before); /* to and fro takes no memory */
 }
 END_TEST
 

@@ -184,6 +184,23 @@ START_TEST(of_failing_nodes_the_newest_is_believed)
 }
 END_TEST
 
+static const struct {
+    int first, last;
+    unsigned times;
+} NO_MAPS[] = {{0, REDIS_SLOTS - 1, 2}, {5, 4, 1}, {0, REDIS_SLOTS, 1}, {-1, 5, 1}};
+
+START_TEST(who_tells_of_slots_twice_or_backwards_is_not_believed)
+{
+    f.nodes[0].range_count = f.nodes[1].range_count = 0;
+    for (int i = 0; i < 2; i++)
+        for (unsigned n = 0; n < NO_MAPS[_i].times; n++)
+            fake_range(&f.nodes[i], NO_MAPS[_i].first, NO_MAPS[_i].last, "127.0.0.1", f.nodes[1].port);
+    follow_first();
+    ck_assert(all_at(0));
+    ck_assert_uint_eq(fixture_count(&f, ROUNDS, 1), 1);
+}
+END_TEST
+
 START_TEST(when_all_known_nodes_are_gone_the_seeds_are_asked)
 {
     fake_all_say(&f, 2);
@@ -342,6 +359,8 @@ int main(void)
     tcase_add_test(t, who_is_cut_off_is_not_believed_though_nobody_else_answers);
     tcase_add_test(t, a_cluster_made_anew_begins_with_an_older_epoch);
     tcase_add_test(t, of_failing_nodes_the_newest_is_believed);
+    tcase_add_loop_test(t, who_tells_of_slots_twice_or_backwards_is_not_believed, 0,
+                        sizeof NO_MAPS / sizeof NO_MAPS[0]);
     tcase_add_test(t, when_all_known_nodes_are_gone_the_seeds_are_asked);
     tcase_add_test(t, suspicions_are_thrown_together_and_bounded_in_time);
     tcase_add_test(t, without_suspicion_it_is_polled);

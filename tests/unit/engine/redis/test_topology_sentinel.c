@@ -211,6 +211,25 @@ START_TEST(further_sentinels_are_learned_and_asked)
 }
 END_TEST
 
+/* Whoever names so many takes the place of those that are silent, but never its own, while it speaks. */
+START_TEST(one_that_names_a_crowd_stays)
+{
+    sentinel_fixture_open(&s, 1);
+    s.sentinels[0].other = 1;
+    s.sentinels[1].loading = true;
+    s.sentinels[1].crowd = 60;
+    settle_at(0);
+    RUN_UNTIL(&s.on, redis_saw(&s.sentinels[1].f, "SENTINEL SENTINELS") > 0);
+    s.on.ahead_us += INT64_C(61000000);
+    for (unsigned until = asked(1) + 40; asked(1) < until;) {
+        s.on.ahead_us += 50000;
+        loop_fixture_turn(&s.on);
+    }
+    ck_assert_uint_eq(s.sentinels[1].f.accepted, 2);
+    ck_assert_int_eq(at(), 0);
+}
+END_TEST
+
 START_TEST(a_switch_that_one_publishes_is_followed_without_waiting)
 {
     sentinel_fixture_open(&s, 1);
@@ -273,6 +292,7 @@ int main(void)
     tcase_add_test(c, a_sentinel_that_tells_no_epoch_is_heard_where_nobody_else_is);
     tcase_add_test(c, a_replica_is_moved_to_once_it_is_a_master);
     tcase_add_test(c, further_sentinels_are_learned_and_asked);
+    tcase_add_test(c, one_that_names_a_crowd_stays);
     tcase_add_test(c, a_switch_that_one_publishes_is_followed_without_waiting);
     tcase_add_test(c, a_suspicion_asks_them_soon_and_a_flood_of_it_not_more_often);
     tcase_add_loop_test(c, it_is_destroyed_at_any_point, 0, 8);
