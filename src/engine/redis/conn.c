@@ -190,7 +190,7 @@ static void connect_failed(struct conn *c)
     if (c->state == CONN_CONNECTING) redis_node_next_turn(c->options.node, c->turn);
     if (redis_node_options(c->options.node)->topology)
         redis_topology_suspect(redis_node_options(c->options.node)->topology);
-    breaker_record(breaker, c->generation, BREAKER_FAILURE);
+    if (!c->options.spare) breaker_record(breaker, c->generation, BREAKER_FAILURE);
 }
 
 /* RST instead of FIN: what the kernel still holds must not leave later, over a newer write. */

@@ -33,6 +33,7 @@ struct conn_options {
     _Atomic size_t *queued_bytes;
     struct log *log;
     struct metrics_cell *cell;
+    bool spare; /* others serve: that it cannot be had says nothing about the node, and opens no circuit */
     struct conn_events events;
 };
 

@@ -176,6 +176,7 @@ static bool open_one(struct node_pool *p)
                                        .queued_bytes = p->options.queued_bytes,
                                        .log = p->options.log,
                                        .cell = p->options.cell,
+                                       .spare = least_loaded(p) != NULL,
                                        .events = {on_ready, on_closed, on_misplaced, m}};
         m->conn = conn_open(&options);
         if (!m->conn) return false;

@@ -139,6 +139,31 @@ START_TEST(deep_queues_open_another_connection_up_to_the_bound)
 }
 END_TEST
 
+static const char *one_client_at_a_time(struct redis_fixture *x, struct peer *p,
+                                        const struct resp_value *command)
+{
+    if (p->number > 1 && command_is(command, "CLIENT")) return "-ERR max number of clients reached\r\n";
+    return silent_gets(x, p, command);
+}
+
+START_TEST(another_connection_that_cannot_be_had_opens_no_circuit)
+{
+    struct breaker *b = redis_node_breaker(f.node);
+    f.script = one_client_at_a_time;
+    pool = open_test_pool(&f, 1, 2);
+    RUN_UNTIL(&f.on, redis_pool_ready(pool) == 1);
+    for (size_t i = 0; i < 64; i++)
+        ck_assert(submit(i));
+    for (int i = 0; i < 999; i++)
+        breaker_record(b, breaker_generation(b), BREAKER_FAILURE); /* one more opens it */
+    ck_assert(submit(64));
+    RUN_UNTIL(&f.on, f.accepted == 2 && !f.peers[1].io);
+    ck_assert(breaker_allows(b));
+    answer_all();
+    RUN_UNTIL(&f.on, done(0, 65, REDIS_CALL_OK) == 65);
+}
+END_TEST
+
 START_TEST(surplus_connections_close_after_idling)
 {
     f.script = silent_gets;
@@ -307,6 +332,7 @@ int main(void)
     tcase_add_test(c, a_call_that_waits_fails_at_its_own_deadline);
     tcase_add_test(c, a_deadline_is_never_later_than_the_command_timeout);
     tcase_add_test(c, deep_queues_open_another_connection_up_to_the_bound);
+    tcase_add_test(c, another_connection_that_cannot_be_had_opens_no_circuit);
     tcase_add_test(c, surplus_connections_close_after_idling);
     tcase_add_test(c, over_inflight_max_a_call_is_not_taken);
     tcase_add_test(c, the_bound_holds_for_calls_that_wait_for_a_connection_too);
