@@ -21,6 +21,7 @@ struct scene {
     struct http_client *h;
     char secret[TEST_PATH_MAX];
     const char *without; /* the command taken away; NULL: none, and everything must work */
+    unsigned waits;      /* how often act_wait was done */
 };
 
 static void open_scene(struct scene *s)
@@ -218,15 +219,20 @@ static bool waiting(struct scene *s, int n)
     return strstr(http_get(s->h, "/status")->body, FORMAT(text, "\"waiting\":%d", n)) != NULL;
 }
 
+/* A task of another id each time: one that was missed is finished or still there, and adding it again would
+ * be nothing new to tell a waiter of. */
 static void act_wait(struct scene *s)
 {
+    char body[64], path[64];
+    unsigned n = ++s->waits;
     struct raw_http waiter = raw_http_tcp((uint16_t)daemon_port(s->d));
     raw_http_send(&waiter, "POST /tasks/dequeue HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n\r\n"
                            "{\"wait\":20, \"ack\": \"auto\"}\n");
     AWAIT(s, waiting(s, 1) && resp_integer(s->r, "LLEN", WAITERS) == 1); /* the daemon stands in line */
-    ask(s, "POST", "/tasks", "{\"task_id\":\"w\",\"payload\":1}", 201);
+    ask(s, "POST", "/tasks", FORMAT(body, "{\"task_id\":\"w%u\",\"payload\":1}", n), 201);
     AWAIT(s, raw_http_readable(&waiter, 10));
     raw_http_close(&waiter);
+    if (s->without) (void)http_send(s->h, "DELETE", FORMAT(path, "/tasks/w%u", n), NULL);
 }
 
 /* A connection is given up with a command on its way, and killed by the next. */

@@ -11,6 +11,7 @@
 #include "engine/redis/pool.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -73,10 +74,18 @@ static inline void peer_close(struct peer *p)
     p->len = 0;
 }
 
+/* A client may leave before it is answered: its commands then stand here unread, and the second reply finds
+ * nobody. How far a client comes in one turn of the loop differs between hiredis 0.14 and 1.2. */
 static inline void peer_send(struct peer *p, const char *bytes)
 {
     size_t len = strlen(bytes);
-    if (p->fd >= 0 && len) ck_assert_int_eq(send(p->fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+    if (p->fd < 0 || !len) return;
+    ssize_t n = send(p->fd, bytes, len, MSG_NOSIGNAL);
+    if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+        peer_close(p);
+        return;
+    }
+    ck_assert_int_eq(n, (ssize_t)len);
 }
 
 static inline const char *usual_reply(struct redis_fixture *f, struct peer *p,
