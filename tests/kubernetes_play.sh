@@ -62,7 +62,7 @@ node "$work/play.mjs" "$work/standalone.yaml" "$work/play"
 
 # --- Redis ---
 
-export REDISCLI_AUTH=example-password # of kubernetes/components/example-secrets
+export REDISCLI_AUTH=example-admin-password # of kubernetes/components/example-secrets
 play() {
     podman kube play --quiet "$work/play/$1.yaml" >"$work/play.log" 2>&1 || fail "podman kube play $1: $(cat "$work/play.log")"
 }
