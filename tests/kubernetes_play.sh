@@ -4,6 +4,7 @@
 # debian:trixie-slim), and what tests/kubernetes.sh left behind. Redis's image is made from this machine's redis-server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/container.sh
 work=$PWD/${BUILD:-build}/kubernetes
 orchestrator_image=${ORCHESTRATOR_IMAGE:-localhost/debian:trixie-slim}
 

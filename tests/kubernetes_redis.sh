@@ -73,11 +73,14 @@ put_session() { # ID DATA: acknowledged by Redis, not by the spool
 # --- Sentinel ---
 
 redis=() sentinel=()
+start_redis() { # POD
+    redis-server "$dir/$1/data/redis.conf" --maxmemory 64mb --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
+    redis[$1]=$!
+}
 start() { # POD: what its containers do
     POD_NAME=redis-state-$1 REPLICAS=3 DATA=$dir/$1/data SENTINEL=$dir/$1/sentinel CONFIG=$PWD/config/redis SECRETS=$dir/secrets \
         sh kubernetes/redis/state-sentinel/configure.sh >>"$dir/$1/log"
-    redis-server "$dir/$1/data/redis.conf" --maxmemory 64mb --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
-    redis[$1]=$!
+    start_redis "$1"
     redis-server "$dir/$1/sentinel/sentinel.conf" --sentinel --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
     sentinel[$1]=$!
     wait_until "pod $1 answers" at "$1" ping
@@ -112,7 +115,7 @@ at 0 set kept 1 >/dev/null
 wait_until "the replicas have it" [ "$(at 0 wait 2 5000)" = 2 ]
 echo "ok      Sentinel: the first pod is the master, the others follow"
 start_daemon sentinel
-put_session before '{"step": 1}' || fail "the session is not in Redis"
+wait_until "a session is in Redis" put_session before '{"step": 1}'
 at 0 exists phoenix:session:before | grep -qx 1 || fail "the session is not in the master"
 echo "ok      Sentinel: the daemon finds the master"
 
@@ -129,6 +132,11 @@ at $master exists phoenix:session:before phoenix:session:after | grep -qx 2 || f
 start 0
 wait_until "the first pod comes back as its replica" replicates 0 $master
 [ "$(at 0 get kept)" = 1 ] || fail "the first pod came back without the data"
+# A container that is restarted alone finds the configuration as Redis rewrote it.
+kill -9 "${redis[$other]}"
+wait "${redis[$other]}" 2>/dev/null || true
+start_redis $other
+wait_until "it follows after a restart too" replicates $other $master
 echo "ok      Sentinel: the master lost, pod $master is promoted, and the first pod comes back as its replica"
 
 wait_until "the Sentinels agree" sentinels_agree $master
@@ -169,7 +177,7 @@ grep -q 'a cluster already' "$dir/0/join" || fail "join.sh did something to a cl
 echo "ok      Cluster: six pods become three masters with a replica each; joining again changes nothing"
 
 start_daemon cluster
-for n in 1 2 3 4 5 6 7 8; do put_session "spread-$n" '{"step": 1}' || fail "the session is not in the cluster"; done
+for n in 1 2 3 4 5 6 7 8; do wait_until "a session is in the cluster" put_session "spread-$n" '{"step": 1}'; done
 curl -fsS http://127.0.0.1:8379/session | grep -q spread-8 || fail "GET /session does not list it"
 for n in 0 1 2; do
     [ "$(at $n dbsize)" -gt 0 ] || fail "node $n has nothing of them"
