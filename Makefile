@@ -126,11 +126,11 @@ openapi-test:
 kubernetes-test: $(BUILD)/phoenix-cached
 	@BUILD=$(BUILD) tests/kubernetes.sh
 
-## make kubernetes-redis-test  the start-up scripts of the Sentinel and Cluster deployments, with real servers; needs root
+## make kubernetes-redis-test  the start-up scripts of the Sentinel and Cluster deployments, with real servers and the daemon; needs root
 ## make kubernetes-play  the pods of the standalone overlay run by podman; needs root, the image phoenix-cached and a debian:trixie-slim
 .PHONY: kubernetes-redis-test kubernetes-play
-kubernetes-redis-test:
-	@tests/kubernetes_redis.sh
+kubernetes-redis-test: $(BUILD)/phoenix-cached
+	@BUILD=$(BUILD) tests/kubernetes_redis.sh
 kubernetes-play: kubernetes-test
 	@BUILD=$(BUILD) tests/kubernetes_play.sh
 

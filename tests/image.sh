@@ -61,8 +61,10 @@ entry=$(of_image '{{json .Config.Entrypoint}}')
 [ "$entry" = '["/usr/bin/phoenix-cached"]' ] || fail "entry point: $entry"
 fact "no shell in entry point and health check"
 [ -n "$(of_image '{{index .Config.Labels "org.opencontainers.image.version"}}')" ] || fail "no version label"
-[ "$("$engine" run --rm "${limits[@]}" "$image" --version | head -1 | cut -d' ' -f1)" = phoenix-cached ] || fail "--version"
-fact "labels; arguments reach the daemon"
+built=$("$engine" run --rm "${limits[@]}" "$image" --version)
+[[ $built == phoenix-cached\ * ]] || fail "--version: $built"
+[[ $built == *hiredis_ssl* ]] || fail "no TLS to Redis: $built"
+fact "labels; arguments reach the daemon, which speaks TLS to Redis"
 
 # --- running, the spool in a volume ---
 

@@ -58,8 +58,16 @@ END
     kubectl kustomize "$dir" >"$work/$1.yaml" 2>"$work/warnings" || fail "$1: $(cat "$work/warnings")"
     [ ! -s "$work/warnings" ] || fail "$1: $(cat "$work/warnings")"
 }
-options_of() { # RENDERED: the sidecar's options as NAME=VALUE; its files are those of no pod
-    sed -n 's/^  \(PHOENIX_[A-Z_]*\): "\{0,1\}\([^"]*\)"\{0,1\}$/\1=\2/p' "$1" | grep -v _FILE=
+# What the sidecar finds where its volumes are mounted.
+mkdir -p "$work/pod/secrets" "$work/pod/spool"
+echo example-token >"$work/pod/secrets/token"
+echo example-password >"$work/pod/secrets/redis-password"
+options_of() { # RENDERED: the sidecar's options as NAME=VALUE, its volumes below $work/pod
+    sed -n 's/^  \(PHOENIX_[A-Z_]*\): "\{0,1\}\([^"]*\)"\{0,1\}$/\1=\2/p' "$1" |
+        sed "s|=/etc/phoenix-cached/|=$work/pod/|; s|=/var/lib/phoenix-cached/|=$work/pod/spool/|"
+}
+judge_options() { # NAME=VALUE…: what the daemon says of them, nothing when all is well
+    env -i "$@" "${BUILD:-build}/phoenix-cached" --check-config 2>&1 | grep -v '^configuration ok$' || true
 }
 for overlay in kubernetes/overlays/*/; do
     name=$(basename "$overlay")
@@ -67,16 +75,19 @@ for overlay in kubernetes/overlays/*/; do
     check "$work/$name.yaml" || fail "$name"
     mapfile -t options < <(options_of "$work/$name.yaml")
     [ ${#options[@]} -ge 5 ] || fail "$name: no options"
-    if [ -x "${BUILD:-build}/phoenix-cached" ]; then
-        # This daemon may be older than the manifests: what it says of redis.state_url is for the reader to judge.
-        verdict=$(env -i "${options[@]}" "${BUILD:-build}/phoenix-cached" --check-config 2>&1 | grep -v '^configuration ok$' || true)
-        [ -z "$verdict" ] || echo "note    $name: $verdict"
-        ! grep -v PHOENIX_REDIS_STATE_URL <<<"$verdict" | grep . || fail "$name: an option that the daemon does not know"
-    fi
+    verdict=$(judge_options "${options[@]}")
+    [ -z "$verdict" ] || fail "$name: $verdict"
     echo "ok      overlay $name: $(grep -c '^kind:' "$work/$name.yaml") objects"
 done
 
+# The example's user may do what config/redis/users.acl says, and what Sentinel and Cluster need besides.
+user="$(grep '^user phoenix ' config/redis/users.acl) +role +cluster|slots +cluster|info +asking >example-password"
+grep -qxF "$user" kubernetes/components/example-secrets/users.acl || fail "the example's users are not those of config/redis/users.acl"
+echo "ok      the example's user is that of config/redis/users.acl"
+
 # --- the checks' own test ---
+
+[ -n "$(judge_options "${options[@]}" PHOENIX_REDIS_STATE_URI=redis://redis-state)" ] || fail "not found: an option that the daemon does not know"
 
 spoilt() { # WHAT SED-EXPRESSION: the checks must find it
     sed "$2" "$work/standalone.yaml" >"$work/spoilt.yaml"

@@ -4,6 +4,7 @@
 # debian:trixie-slim), and what tests/kubernetes.sh left behind. Redis's image is made from this machine's redis-server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/container.sh
 work=$PWD/${BUILD:-build}/kubernetes
 orchestrator_image=${ORCHESTRATOR_IMAGE:-localhost/debian:trixie-slim}
 
@@ -62,7 +63,7 @@ node "$work/play.mjs" "$work/standalone.yaml" "$work/play"
 
 # --- Redis ---
 
-export REDISCLI_AUTH=example-password # of kubernetes/components/example-secrets
+export REDISCLI_AUTH=example-admin-password # of kubernetes/components/example-secrets
 play() {
     podman kube play --quiet "$work/play/$1.yaml" >"$work/play.log" 2>&1 || fail "podman kube play $1: $(cat "$work/play.log")"
 }

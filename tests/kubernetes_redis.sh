@@ -1,6 +1,7 @@
 #!/bin/bash
-# kubernetes_redis.sh: the scripts that start Redis in kubernetes/redis/state-sentinel and state-cluster, run as their pods would, with real servers: a pod is
-# a directory and an address of the loopback, under its pod's name in an /etc/hosts of the test's own. Needs root (namespaces) and redis-server.
+# kubernetes_redis.sh: the scripts that start Redis in kubernetes/redis/state-sentinel and state-cluster, run as their pods would, with real servers, and
+# the daemon before them with the overlays' options: a pod is a directory and an address of the loopback, under its pod's names in an /etc/hosts of the
+# test's own. Needs root (namespaces), redis-server and curl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" != inside ]; then exec unshare --net --mount --pid --fork --kill-child --mount-proc -- "$0" inside; fi
@@ -8,7 +9,7 @@ ip link set lo up
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT # the servers go with their process namespace
 export DOMAIN=redis-state.phoenix.svc.cluster.local
-export REDISCLI_AUTH=example-password
+export REDISCLI_AUTH=example-admin-password
 
 fail() {
     echo "FAILED  $*"
@@ -30,25 +31,56 @@ address() {
     echo "127.0.0.1$1"
 }
 for n in 0 1 2 3 4 5; do
-    echo "$(address $n) $(name $n)"
+    echo "$(address $n) $(name $n) redis-state-$n.redis-state"
     mkdir -p "$dir/$n/data" "$dir/$n/sentinel"
 done >"$dir/hosts"
+echo "127.0.0.1 localhost redis-cache" >>"$dir/hosts"
 mount --bind "$dir/hosts" /etc/hosts
 mkdir "$dir/secrets"
-printf '%s' "$REDISCLI_AUTH" >"$dir/secrets/redis-password"
-cp kubernetes/components/example-secrets/auth.conf "$dir/secrets/"
+printf '%s' "$REDISCLI_AUTH" >"$dir/secrets/password"
+echo example-password >"$dir/secrets/redis-password"
+cp kubernetes/components/example-secrets/{auth.conf,users.acl} "$dir/secrets/"
 at() { # POD COMMAND…: what its Redis says
     redis-cli -e -h "$(address "$1")" "${@:2}"
+}
+
+# --- the daemon ---
+
+redis-server config/redis/cache.conf --aclfile "$dir/secrets/users.acl" --dir "$dir" --maxmemory 64mb --bind 127.0.0.1 >"$dir/cache.log" 2>&1 &
+daemon=""
+start_daemon() { # OVERLAY
+    local url
+    url=$(sed -n 's/.*PHOENIX_REDIS_STATE_URL=//p' "kubernetes/overlays/$1/kustomization.yaml")
+    mkdir -p "$dir/$1"
+    env -i PHOENIX_REDIS_URL="$(sed -n 's/.*PHOENIX_REDIS_URL=//p' kubernetes/base/kustomization.yaml)" PHOENIX_REDIS_STATE_URL="$url" \
+        PHOENIX_REDIS_PASSWORD_FILE="$dir/secrets/redis-password" PHOENIX_SPOOL_PATH="$dir/$1/spool.db" \
+        "${BUILD:-build}/phoenix-cached" >>"$dir/$1/log" 2>&1 &
+    daemon=$!
+    wait_until "the daemon has both Redises" all_there
+}
+all_there() {
+    curl -fsS http://127.0.0.1:8380/readyz | grep -q '"status": *"ready"'
+}
+stop_daemon() { # OVERLAY
+    kill "$daemon"
+    wait "$daemon" || fail "the daemon ended with $?"
+    ! grep 'does not permit' "$dir/$1/log" || fail "the daemon's user may do too little"
+}
+put_session() { # ID DATA: acknowledged by Redis, not by the spool
+    curl -fsS -D - -o /dev/null -X PUT --data "{\"data\": $2}" "http://127.0.0.1:8379/session/$1" | tr -d '\r' | grep -qix 'phoenix-backend: redis'
 }
 
 # --- Sentinel ---
 
 redis=() sentinel=()
+start_redis() { # POD
+    redis-server "$dir/$1/data/redis.conf" --maxmemory 64mb --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
+    redis[$1]=$!
+}
 start() { # POD: what its containers do
     POD_NAME=redis-state-$1 REPLICAS=3 DATA=$dir/$1/data SENTINEL=$dir/$1/sentinel CONFIG=$PWD/config/redis SECRETS=$dir/secrets \
         sh kubernetes/redis/state-sentinel/configure.sh >>"$dir/$1/log"
-    redis-server "$dir/$1/data/redis.conf" --maxmemory 64mb --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
-    redis[$1]=$!
+    start_redis "$1"
     redis-server "$dir/$1/sentinel/sentinel.conf" --sentinel --bind "$(address "$1")" >>"$dir/$1/log" 2>&1 &
     sentinel[$1]=$!
     wait_until "pod $1 answers" at "$1" ping
@@ -82,6 +114,10 @@ wait_until "the Sentinels agree" sentinels_agree 0
 at 0 set kept 1 >/dev/null
 wait_until "the replicas have it" [ "$(at 0 wait 2 5000)" = 2 ]
 echo "ok      Sentinel: the first pod is the master, the others follow"
+start_daemon sentinel
+wait_until "a session is in Redis" put_session before '{"step": 1}'
+at 0 exists phoenix:session:before | grep -qx 1 || fail "the session is not in the master"
+echo "ok      Sentinel: the daemon finds the master"
 
 stop 0
 promoted() {
@@ -91,9 +127,16 @@ wait_until "another pod is promoted" promoted
 master=1 other=2
 if is_master 2; then master=2 other=1; fi
 wait_until "the other follows it" replicates $other $master
+wait_until "the daemon writes to the new master" put_session after '{"step": 2}'
+at $master exists phoenix:session:before phoenix:session:after | grep -qx 2 || fail "the sessions are not in the new master"
 start 0
 wait_until "the first pod comes back as its replica" replicates 0 $master
 [ "$(at 0 get kept)" = 1 ] || fail "the first pod came back without the data"
+# A container that is restarted alone finds the configuration as Redis rewrote it.
+kill -9 "${redis[$other]}"
+wait "${redis[$other]}" 2>/dev/null || true
+start_redis $other
+wait_until "it follows after a restart too" replicates $other $master
 echo "ok      Sentinel: the master lost, pod $master is promoted, and the first pod comes back as its replica"
 
 wait_until "the Sentinels agree" sentinels_agree $master
@@ -105,6 +148,7 @@ wait_until "pod $master is the master again" is_master $master
 wait_until "the first pod follows" replicates 0 $master
 [ "$(at $master get later)" = 1 ] || fail "what was written after the failover is lost"
 echo "ok      Sentinel: all pods lost at once, the last master is the master again"
+stop_daemon sentinel
 for n in 0 1 2; do stop $n; done
 
 # --- Cluster ---
@@ -114,7 +158,7 @@ for n in 0 1 2 3 4 5; do
     mkdir "$dir/$n/data"
     # The arguments of the StatefulSet, but for bind and memory.
     redis-server config/redis/state.conf --include "$PWD/config/redis/cluster.conf" --include "$dir/secrets/auth.conf" \
-        --dir "$dir/$n/data" --maxmemory 64mb --cluster-announce-ip "$(address $n)" --bind "$(address $n)" >>"$dir/$n/log" 2>&1 &
+        --aclfile "$dir/secrets/users.acl" --dir "$dir/$n/data" --maxmemory 64mb --cluster-announce-ip "$(address $n)" --bind "$(address $n)" >>"$dir/$n/log" 2>&1 &
 done
 join() {
     CLUSTER_NODES=6 sh kubernetes/redis/state-cluster/join.sh >"$dir/0/join" 2>&1
@@ -131,3 +175,12 @@ wait_until "every master has a replica" three_replicas
 join || fail "join.sh, the second time: $(cat "$dir/0/join")"
 grep -q 'a cluster already' "$dir/0/join" || fail "join.sh did something to a cluster that stands"
 echo "ok      Cluster: six pods become three masters with a replica each; joining again changes nothing"
+
+start_daemon cluster
+for n in 1 2 3 4 5 6 7 8; do wait_until "a session is in the cluster" put_session "spread-$n" '{"step": 1}'; done
+curl -fsS http://127.0.0.1:8379/session | grep -q spread-8 || fail "GET /session does not list it"
+for n in 0 1 2; do
+    [ "$(at $n dbsize)" -gt 0 ] || fail "node $n has nothing of them"
+done
+stop_daemon cluster
+echo "ok      Cluster: the daemon, from three seeds, writes to every master"

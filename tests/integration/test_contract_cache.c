@@ -1,4 +1,4 @@
-/* The cache's contract (API.md §4, issue 2 "Contract"), each case on both backends: writing, hashing, looking
+/* The cache's contract, each case on both backends: writing, hashing, looking
  * up, deleting. Reading's headers are in test_contract_read.c. */
 #include "../support/stage.h"
 

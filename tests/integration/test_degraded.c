@@ -1,4 +1,4 @@
-/* API.md §3, the cache's rows, and issue 2 "Outage" in single steps: what each operation does while the
+/* The cache in an outage, in single steps: what each operation does while the
  * circuit is open, and what is in Redis afterwards. */
 #include "../support/fake_redis.h"
 #include "../support/redis_proxy.h"

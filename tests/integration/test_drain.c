@@ -1,4 +1,4 @@
-/* SIGTERM under load (issue 2, "Outage"): every request in flight is answered, what is pending is handed
+/* SIGTERM under load: every request in flight is answered, what is pending is handed
  * back, exit 0. */
 #include "../support/fake_redis.h"
 #include "../support/load.h"

@@ -30,6 +30,8 @@ master=${master:-$first}
 {
     echo "include $config/state.conf"
     echo "include $secrets/auth.conf"
+    # A file of their own: else Redis, told to rewrite its configuration, would add the users that an include has too.
+    echo "aclfile $secrets/users.acl"
     echo "dir $data"
     echo "replica-announce-ip $self"
     echo "min-replicas-to-write 1"
@@ -44,7 +46,7 @@ master=${master:-$first}
     echo "sentinel announce-hostnames yes"
     echo "sentinel announce-ip $self"
     echo "sentinel monitor state $master 6379 $((REPLICAS / 2 + 1))"
-    echo "sentinel auth-pass state $(cat "$secrets/redis-password")"
+    echo "sentinel auth-pass state $(cat "$secrets/password")"
     # The daemons bridge this; shorter would take a slow master for a dead one.
     echo "sentinel down-after-milliseconds state 5000"
     echo "sentinel failover-timeout state 30000"
