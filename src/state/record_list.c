@@ -2,9 +2,10 @@
  *
  *   redis     SCAN until about `limit` keys are found or SCANS_MAX rounds are over, then their values, a few
  *             calls in flight at a time; what is no JSON object, too large or gone meanwhile is left out.
- *             Cursor "r<SCAN's>". Of a cluster one master after the other, in the order of their indexes:
- *             "r<SCAN's>.<index>.<its name's hash>[p]"; one that is away or has gone is left out, and this
- *             page and those after it are partial (p).
+ *             Cursor "r<SCAN's>". Where servers come and go a SCAN's cursor is good for one of them only:
+ *             "r<SCAN's>.<index>.<its name's hash>[p]". Of a cluster one master after the other, in the order
+ *             of their indexes; one that is away or has gone is left out, and this page and those after it
+ *             are partial (p). So are they behind Sentinel when the master has moved, and begin anew.
  *   local     an index walk on the spool's thread, collected there, at most COLLECTED_MAX bytes, and told on
  *             the loop: the records (embedded), or what the journal has (circuit open; partial). Cursor
  *             "l<last id>".
@@ -52,6 +53,7 @@ struct record_list_work {
     struct redis_command command;
     struct redis_node *node; /* that is scanned; NULL: all have been */
     uint64_t cursor;         /* in it */
+    unsigned moves;          /* of the node, when its scan began or went on */
     unsigned scans;
     char cursor_text[24], count[24], value_max[24], pattern[PATTERN_MAX];
     size_t key_prefix_len;
@@ -108,6 +110,12 @@ static bool is_cluster(const struct record_list_work *w)
     return redis_topology_options(topology_of(w))->url->kind == REDIS_CLUSTER;
 }
 
+/* The server at a node may be another one by the next page. */
+static bool may_move(const struct record_list_work *w)
+{
+    return is_cluster(w) || redis_topology_options(topology_of(w))->url->kind == REDIS_SENTINEL;
+}
+
 /* From index `from` on; those that are away are left out. */
 static void begin_node(struct record_list_work *w, unsigned from)
 {
@@ -121,11 +129,23 @@ static void begin_node(struct record_list_work *w, unsigned from)
         else
             w->list->partial = true;
     }
+    if (w->node) w->moves = redis_node_moves(w->node);
 }
 
 static void next_node(struct record_list_work *w)
 {
     begin_node(w, redis_node_options(w->node)->index + 1);
+}
+
+/* What the cursor came from is not there any more. */
+static bool begin_anew_if_moved(struct record_list_work *w)
+{
+    unsigned moves = redis_node_moves(w->node);
+    if (moves == w->moves) return false;
+    w->moves = moves;
+    w->cursor = 0;
+    w->list->partial = true;
+    return true;
 }
 
 static uint32_t hash_of(const struct redis_node *node)
@@ -138,7 +158,7 @@ static uint32_t hash_of(const struct redis_node *node)
 static void print_cursor(const struct record_list_work *w, char *out, size_t size)
 {
     int len = snprintf(out, size, "r%llu", (unsigned long long)w->cursor);
-    if (is_cluster(w))
+    if (may_move(w))
         snprintf(out + len, size - (size_t)len, ".%u.%08x%s", redis_node_options(w->node)->index,
                  hash_of(w->node), w->list->partial ? "p" : "");
 }
@@ -164,7 +184,7 @@ static bool parse_cursor(struct record_list_work *w, struct slice cursor)
     if (cursor.len >= sizeof text) return false;
     memcpy(text, cursor.ptr, cursor.len);
     text[cursor.len] = 0;
-    if (is_cluster(w)) {
+    if (may_move(w)) {
         bool partial = text[cursor.len - 1] == 'p';
         if (partial) text[cursor.len - 1] = 0;
         if (!take_number(&at, 10, '.', &scan) || !take_number(&at, 10, '.', &index) ||
@@ -176,7 +196,7 @@ static bool parse_cursor(struct record_list_work *w, struct slice cursor)
     }
     begin_node(w, (unsigned)index);
     bool same = w->node && redis_node_options(w->node)->index == index;
-    if (same && (!is_cluster(w) || hash_of(w->node) == hash))
+    if (same && (!may_move(w) || hash_of(w->node) == hash))
         w->cursor = scan;
     else
         w->list->partial = true;
@@ -195,7 +215,10 @@ static void end_of_values(struct record_list_work *w)
         finish(w, w->failed, "Redis did not give the values that it listed");
         return;
     }
-    if (w->node) print_cursor(w, w->list->next, sizeof w->list->next);
+    if (w->node) {
+        (void)begin_anew_if_moved(w);
+        print_cursor(w, w->list->next, sizeof w->list->next);
+    }
     finish(w, STATUS_OK, "");
 }
 
@@ -328,7 +351,7 @@ static void on_scanned(struct redis_call *call)
     w->cursor_text[cursor.text.len] = 0;
     w->cursor = strtoull(w->cursor_text, NULL, 10);
     take_keys(w, &keys);
-    if (!w->cursor) next_node(w);
+    if (!begin_anew_if_moved(w) && !w->cursor) next_node(w);
     go_on(w);
 }
 

@@ -159,6 +159,28 @@ START_TEST(a_prefix_with_glob_characters_means_itself)
 }
 END_TEST
 
+START_TEST(where_the_master_has_moved_a_listing_begins_anew_and_is_partial)
+{
+    static struct listing l;
+    char cursor[RECORD_CURSOR_SIZE];
+    struct redis_address there = {.host = "127.1", .port = fake_redis_port(f.s.fake)};
+    f.s.url.kind = REDIS_SENTINEL;
+    fill_redis(100);
+    ck_assert_int_eq(page(&l, "", 10), STATUS_OK);
+    ck_assert(!l.list.partial);
+    redis_node_move(f.s.node, &there);
+    memset(l.seen, 0, sizeof l.seen);
+    do {
+        ck_assert_str_ne(l.list.next, "");
+        FORMAT(cursor, "%s", l.list.next);
+        ck_assert_int_eq(page(&l, cursor, 10), STATUS_OK);
+        ck_assert(l.list.partial);
+    } while (l.list.next[0]);
+    for (unsigned i = 0; i < 100; i++)
+        ck_assert_uint_ge(l.seen[i], 1);
+}
+END_TEST
+
 START_TEST(cursors_that_were_not_given_out_here_are_refused)
 {
     static struct listing l;
@@ -258,6 +280,7 @@ int main(void)
     tcase_add_test(c, pages_of_redis_show_each_value_once_and_nothing_else);
     tcase_add_test(c, what_is_no_value_of_ours_is_left_out);
     tcase_add_test(c, a_prefix_with_glob_characters_means_itself);
+    tcase_add_test(c, where_the_master_has_moved_a_listing_begins_anew_and_is_partial);
     tcase_add_test(c, cursors_that_were_not_given_out_here_are_refused);
     tcase_add_test(c, with_the_circuit_open_the_journal_is_listed_as_partial);
     tcase_add_test(c, a_redis_that_does_not_list_is_told);
