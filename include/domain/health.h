@@ -1,9 +1,9 @@
-/* health: the rules of /health (API.md §6), agents' shared circuit breakers, as pure functions on values. Any
+/* health: the rules of /health, agents' shared circuit breakers, as pure functions on values. Any
  * thread.
  *
- * Beside what API.md names a value has `circuit_changed_at`, the time at which a report or a PUT last opened
- * or closed the circuit: by it a report is known to speak of a call begun before. It is shown, not accepted.
- * Members that others wrote with another type than ours count as absent. */
+ * Beside what docs/openapi.yaml names a value has `circuit_changed_at`, the time at which a report or a PUT
+ * last opened or closed the circuit: by it a report is known to speak of a call begun before. It is shown,
+ * not accepted. Members that others wrote with another type than ours count as absent. */
 #ifndef PHOENIX_DOMAIN_HEALTH_H
 #define PHOENIX_DOMAIN_HEALTH_H
 

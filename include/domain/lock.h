@@ -1,4 +1,4 @@
-/* lock: what a request of /locks (API.md §8) must hold. Pure. */
+/* lock: what a request of /locks must hold. Pure. */
 #ifndef PHOENIX_DOMAIN_LOCK_H
 #define PHOENIX_DOMAIN_LOCK_H
 

@@ -1,4 +1,4 @@
-/* session: the rules of /session (API.md §5) as pure functions on values: what a request asks, what becomes
+/* session: the rules of /session as pure functions on values: what a request asks, what becomes
  * of a session under it, and what happens when two sides of an outage disagree. Any thread. */
 #ifndef PHOENIX_DOMAIN_SESSION_H
 #define PHOENIX_DOMAIN_SESSION_H

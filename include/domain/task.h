@@ -1,4 +1,4 @@
-/* task: the rules of /tasks (API.md §7) as pure functions: what requests ask, what an item of the inbox
+/* task: the rules of /tasks as pure functions: what requests ask, what an item of the inbox
  * means, how tasks are shown. Any thread. Requests' slices point into the body or into the request's own
  * `bytes`; what is read is to be deinitialized also after a refusal. Refusals are INVALID_JSON, UNPROCESSABLE
  * or INVALID_ARGUMENT with the reason in out_error; OVERLOADED: no memory. */

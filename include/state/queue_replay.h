@@ -1,4 +1,4 @@
-/* queue_replay: hands the spool's tasks back to Redis (DESIGN §6.4), on the control loop, whenever there are
+/* queue_replay: hands the spool's tasks back to Redis, on the control loop, whenever there are
  * any, the circuit is closed and no given-up connection is left alive.
  *
  * First what Redis has to learn of tasks that were finished or given back, then the tasks themselves, with

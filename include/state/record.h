@@ -100,8 +100,8 @@ struct record_rules {
      * JSON of the kind. */
     enum record_verdict (*apply)(const struct record_rules *rules, const struct record_change *change,
                                  const struct record_version *current, struct record_result *out);
-    /* DESIGN §6.4: what becomes of Redis's version when an entry is handed back whose id is not in `writes`.
-     * now_ms by Redis's clock. KEEP: the entry is dropped. */
+    /* Hand-back (docs/ARCHITECTURE.md): what becomes of Redis's version when an entry is handed back whose id
+     * is not in `writes`. now_ms by Redis's clock. KEEP: the entry is dropped. */
     enum record_verdict (*merge)(const struct record_rules *rules, const struct record_entry *entry,
                                  const struct record_version *current, int64_t now_ms,
                                  struct record_result *out);

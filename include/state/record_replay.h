@@ -1,4 +1,4 @@
-/* record_replay: hands the journal back to Redis (DESIGN §6.3, §6.4), from the control loop, whenever a key
+/* record_replay: hands the journal back to Redis, from the control loop, whenever a key
  * is unsettled, the circuit is closed and no given-up connection is left alive.
  *
  * The keys' order is that in which they came, a key's entries go in their own order, one at a time; at most

@@ -1,4 +1,4 @@
-/* health_merge: an entry of the journal meets Redis's record (DESIGN §6.4). Unchanged since: the change is
+/* health_merge: an entry of the journal meets Redis's record. Unchanged since: the change is
  * made as it was, which gives the same bytes, so that the key's next entry finds its base. Changed: Redis's
  * record stays, but for a PUT that is newer and for the later end of the circuit's open time; what is older
  * than open_max_ms opens nothing. */

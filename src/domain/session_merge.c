@@ -1,4 +1,4 @@
-/* session_merge: a change that was accepted while Redis was away meets what Redis has (DESIGN §6.4). What the
+/* session_merge: a change that was accepted while Redis was away meets what Redis has. What the
  * two sides agree on is the ETag the change was computed from: where it still holds the change is applied as
  * it was. Where it does not, both sides changed the session: a conflict. A PATCH is then applied again, a PUT
  * stands if it is the later one; of both only the state is left out where the move is not legal (an ended

@@ -1,4 +1,4 @@
-/* DESIGN §8: arguments, configuration, exit codes, and what stops a start with one line that names the place.
+/* Arguments, configuration, exit codes, and what stops a start with one line that names the place.
  */
 #include "../support/process.h"
 #include "../support/stage.h"

@@ -1,4 +1,4 @@
-/* Agent health's contract (API.md §6, §3), on both backends: records, reports and their circuit, permits,
+/* Agent health's contract, on both backends: records, reports and their circuit, permits,
  * lists; then what others wrote and what holds while Redis is away. */
 #include "../support/stage.h"
 

@@ -1,4 +1,4 @@
-/* The HTTP conventions (API.md §1, §2, §9): routes, methods, sizes, who may speak, request ids, the
+/* The HTTP conventions: routes, methods, sizes, who may speak, request ids, the
  * listeners. What a client library would not send is in test_bad_input.c. */
 #include "../support/raw_http.h"
 #include "../support/stage.h"

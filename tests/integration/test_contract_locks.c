@@ -1,4 +1,4 @@
-/* The locks' contract (API.md §8), each case on both backends; then what is Redis's alone: strangers, an
+/* The locks' contract, each case on both backends; then what is Redis's alone: strangers, an
  * outage. */
 #include "../support/stage.h"
 

@@ -1,4 +1,4 @@
-/* What a cache read says about the value (API.md §4): validators, age, freshness, where it came from, what
+/* What a cache read says about the value: validators, age, freshness, where it came from, what
  * the request may ask for; and values that other programs left in Redis. */
 #include "../support/stage.h"
 

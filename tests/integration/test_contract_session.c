@@ -1,4 +1,4 @@
-/* The sessions' contract (API.md §5), each case on both backends: creating, reading, touching, replacing,
+/* The sessions' contract, each case on both backends: creating, reading, touching, replacing,
  * patching, conditions, states, lists, expiry. What others wrote and what holds while Redis is away is in
  * test_contract_session_redis.c. */
 #include "../support/stage.h"

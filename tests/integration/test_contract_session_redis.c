@@ -1,4 +1,4 @@
-/* Sessions in Redis (DESIGN §5.1, API.md §3 and §5): the form of the values, what other programs write there,
+/* Sessions in Redis: the form of the values, what other programs write there,
  * and what each operation does while Redis is away. */
 #include "../support/load.h"
 #include "../support/stage.h"

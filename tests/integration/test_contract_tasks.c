@@ -1,5 +1,5 @@
-/* The tasks' contract (API.md §7), each case on both backends; then what is Redis's alone: foreign items, an
- * outage (API.md §3). */
+/* The tasks' contract, each case on both backends; then what is Redis's alone: foreign items, an
+ * outage. */
 #include "../support/stage.h"
 
 #include <signal.h>

@@ -1,4 +1,4 @@
-/* Locks across two daemons on one Redis (API.md §8): never two holders while leases are valid, fences that
+/* Locks across two daemons on one Redis: never two holders while leases are valid, fences that
  * only grow even when the counter is deleted, waiters served in order of arrival, a dead daemon's waiters
  * skipped. */
 #include "../support/load.h"

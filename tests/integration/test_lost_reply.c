@@ -1,4 +1,4 @@
-/* A change that Redis applied while its reply got lost (DESIGN §6.2): it takes effect once, whether it is
+/* A change that Redis applied while its reply got lost: it takes effect once, whether it is
  * settled within the request or cannot be. */
 #include "../support/fake_redis.h"
 #include "../support/stage.h"

@@ -1,4 +1,4 @@
-/* What pools do (DESIGN §5.3): connections come with the load and go after it, and a Redis that takes no more
+/* What pools do: connections come with the load and go after it, and a Redis that takes no more
  * of them (maxclients) is lived with, and told. */
 #include "../support/load.h"
 #include "../support/redis_proxy.h"

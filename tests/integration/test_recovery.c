@@ -1,4 +1,4 @@
-/* What was accepted while cut off meets what others did meanwhile (DESIGN §6.4): two daemons on one Redis,
+/* What was accepted while cut off meets what others did meanwhile: two daemons on one Redis,
  * one of them behind a proxy that is cut. */
 #include "../support/redis_proxy.h"
 #include "../support/stage.h"

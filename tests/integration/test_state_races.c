@@ -1,4 +1,4 @@
-/* Many at once (DESIGN §5.2): guarded and unguarded changes of one session, touches between them, reporters
+/* Many at once: guarded and unguarded changes of one session, touches between them, reporters
  * of one agent's health, and the permits of a half-open circuit across two daemons. */
 #include "../support/load.h"
 #include "../support/stage.h"

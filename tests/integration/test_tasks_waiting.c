@@ -1,4 +1,4 @@
-/* Waiting dequeues (API.md §7, DESIGN §5.6): many of them cost neither connections nor time, each task finds
+/* Waiting dequeues: many of them cost neither connections nor time, each task finds
  * one that waits for it at once, none is forgotten when the subscription or Redis goes, daemons share fairly,
  * and who has left gets nothing. */
 #include "../support/load.h"

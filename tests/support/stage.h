@@ -42,7 +42,7 @@ const char *redis_value(struct resp_client *r, const char *key);
 long long redis_pttl(struct resp_client *r, const char *key);
 /* SETs it, with PX where ttl_ms > 0. */
 void redis_put(struct resp_client *r, const char *key, const char *value, long long ttl_ms);
-/* A value in the form of DESIGN §5.1, stamped `age_s` seconds ago. */
+/* A value in the form that Redis holds, stamped `age_s` seconds ago. */
 const char *cache_value(char *out, size_t size, const char *response, int age_s, int ttl_s);
 
 #define EXPECT_STATUS(answer, expected)                                                                      \
