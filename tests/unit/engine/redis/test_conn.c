@@ -379,6 +379,12 @@ START_TEST(a_call_none_of_whose_bytes_left_is_unavailable_and_condemns_nothing)
 }
 END_TEST
 
+static bool unread(const struct peer *p)
+{
+    char first;
+    return recv(p->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 START_TEST(of_a_write_that_stuck_halfway_the_tail_is_unsent)
 {
     enum { LARGE = 8 << 20 };
@@ -387,7 +393,7 @@ START_TEST(of_a_write_that_stuck_halfway_the_tail_is_unsent)
     loop_io_set(f.peers[0].io, 0); /* reads no more; the socket's buffers fill */
     submit(get_init(&a, value));
     submit(get_init(&b, "k"));
-    loop_fixture_turn(&f.on);
+    RUN_UNTIL(&f.on, unread(&f.peers[0]));
     f.on.ahead_us += test_ms(251) * 1000;
     RUN_UNTIL(&f.on, a.done && b.done);
     ck_assert_int_eq(a.call.outcome, REDIS_CALL_IN_DOUBT);
