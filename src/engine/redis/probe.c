@@ -15,7 +15,15 @@
 static const int64_t WALL_MAX_MS =
     INT64_C(253402300799999) / 2; /* far in the future, and far from the last year that prints */
 
-enum { SLOW_TRIP_MS = 50, CONNECT_MS = 500, PING_MS = 1000, LOOK_MS = 50, INFO_EVERY = 5, RELOG_MS = 3000 };
+enum {
+    SLOW_TRIP_MS = 50,
+    DIGITS_MAX = 15,
+    CONNECT_MS = 500,
+    PING_MS = 1000,
+    LOOK_MS = 50,
+    INFO_EVERY = 5,
+    RELOG_MS = 3000
+};
 
 struct redis_probe {
     struct redis_probe_options options;
@@ -104,7 +112,7 @@ static void take_time(struct redis_probe *p, const struct redis_reply *time)
 {
     struct redis_reply seconds, micros;
     if (!redis_reply_element(time, 0, &seconds) || !redis_reply_element(time, 1, &micros) ||
-        !seconds.text.len || !micros.text.len)
+        !seconds.text.len || seconds.text.len > DIGITS_MAX || !micros.text.len)
         return;
     int64_t server_ms =
         strtoll(seconds.text.ptr, NULL, 10) * 1000 + strtoll(micros.text.ptr, NULL, 10) / 1000;
