@@ -115,10 +115,17 @@ call('ZREM', EXPIRY, unpack(ids))
 local agents, leases, ops, metas = {}, {}, {}, {}
 local ends = now + tonumber(ARGV[4])
 local ends_text, ends_packed = string.format('%.0f', ends), struct.pack('>I6', ends)
+local receipt_head, tails = kind .. '.' .. op .. '.', {} -- Lua makes text of a number by sprintf; few attempts differ
 local bodies = call('HMGET', BODY, unpack(ids))
 for i = 1, taken do
     local id, raw, agent = ids[i], raws[i], names[i]
-    local receipt = kind .. '.' .. op .. '.' .. i .. '.' .. attempts[i]
+    local attempt = attempts[i]
+    local tail = tails[attempt]
+    if not tail then
+        tail = '.' .. attempt
+        tails[attempt] = tail
+    end
+    local receipt = receipt_head .. i .. tail
     if agent ~= '' then
         agents[#agents + 1] = agent .. '\0' .. string.sub(raw, 13, 19) .. arrivals[i]
     end
@@ -127,7 +134,8 @@ for i = 1, taken do
     metas[2 * i - 1] = id
     metas[2 * i] = 'l' .. string.sub(raw, 2, 37) .. ends_packed .. string.sub(raw, 44, 48 + #agent) .. receipt ..
         string.sub(raw, 49 + #agent)
-    show(id, attempts[i], receipt, ends, bodies[i])
+    local n = 5 * i - 2
+    out[n], out[n + 1], out[n + 2], out[n + 3], out[n + 4] = id, attempt, receipt, ends, bodies[i]
 end
 if #agents > 0 then
     call('ZREM', AGENTS, unpack(agents))
