@@ -1,12 +1,14 @@
 #!/bin/bash
 # demo.sh: a tour of phoenix-cached: a Redis and two daemons on free ports, what five kinds of callers do, and what they see while Redis is
 # killed and brought back. Prints each command and its real answer, and fails when one is not what the tour says. All it starts and writes
-# is gone at the end, also after Ctrl-C. BUILD (build): where the daemon is.
+# is gone at the end, also after Ctrl-C. BUILD (build): where the daemon is; REDIS_SERVER (redis-server): or valkey-server, with its valkey-cli.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=${BUILD:-build}/phoenix-cached
 case $program in /*) ;; *) program=$PWD/$program ;; esac
 prompts=$PWD/tests/data/prompts.csv
+server=${REDIS_SERVER:-redis-server}
+cli=${server%-server}-cli
 started=$SECONDS
 bold='' dim='' red='' plain=''
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' plain=$'\e[0m'; fi
@@ -32,7 +34,7 @@ fail() {
     printf '\n%sdemo: %s%s\n' "$red" "$*" "$plain" >&2
     exit 1
 }
-for tool in redis-server redis-cli curl; do
+for tool in "$server" "$cli" curl; do
     command -v "$tool" >/dev/null || fail "$tool is not installed; \`make demo\` installs what is missing"
 done
 [ -x "$program" ] || fail "$program is not there; run \`make\` first"
@@ -93,10 +95,10 @@ member() { # NAME: of the last answer
 # --- Redis, two daemons, a prompt ---
 
 start_redis() { # every write is on disk before it is answered: killing it loses nothing
-    redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$dir" --save '' --appendonly yes --appendfsync always >>redis.log 2>&1 &
+    "$server" --port "$redis_port" --bind 127.0.0.1 --dir "$dir" --save '' --appendonly yes --appendfsync always >>redis.log 2>&1 &
     redis=$!
     pids+=("$redis")
-    wait_until "Redis answers" redis-cli -e -p "$redis_port" ping
+    wait_until "Redis answers" "$cli" -e -p "$redis_port" ping
 }
 start_daemon() { # NAME: sets `url` and `pid`
     free_port

@@ -13,7 +13,7 @@ struct demo {
     pid_t pid;
     char out[TEST_PATH_MAX], err[TEST_PATH_MAX], tmp[TEST_PATH_MAX];
     const char *env[8];
-    char lines[3][TEST_PATH_MAX + 32];
+    char lines[4][TEST_PATH_MAX + 32];
 };
 
 /* Its files go below the scratch directory. */
@@ -32,6 +32,8 @@ static void start(struct demo *d)
     d->env[n++] = FORMAT(d->lines[1], "BUILD=%s", build);
     d->env[n++] = FORMAT(d->lines[2], "TMPDIR=%s", d->tmp);
     d->env[n++] = "LC_ALL=C.UTF-8";
+    const char *server = getenv("REDIS_SERVER");
+    if (server) d->env[n++] = FORMAT(d->lines[3], "REDIS_SERVER=%s", server);
     d->env[n] = NULL;
     d->pid = process_start(argv, d->env, d->out, d->err);
 }
