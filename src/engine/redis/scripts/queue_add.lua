@@ -39,6 +39,8 @@ local function add(tasks, ids, aging_us)
         end
         return text
     end
+    -- META's value around arrival and size; packed anew only where a task differs from the one before.
+    local same, head, middle, tail
     local arrival = call('INCRBY', ARRIVAL, #tasks) - #tasks
     for i, t in ipairs(tasks) do
         local id, agent, priority, delay, ttl, max, text = unpack(t, 1, 7)
@@ -53,8 +55,11 @@ local function add(tasks, ids, aging_us)
             local rank = now_us + delay * 1000 - priority * aging_us
             local at, member = is_delayed and now + delay or 0, struct.pack('>I6', arrival + i) .. id
             known[id] = is_delayed and 'd' or 'r'
-            meta[n + 1], meta[n + 2] = id, struct.pack(FORMAT, known[id], 0, max, priority, arrival + i, rank + BIAS, now,
-                ttl, ends, at, #text, agent, '')
+            if not same or same[2] ~= agent or same[3] ~= priority or same[4] ~= delay or same[5] ~= ttl or same[6] ~= max then
+                same, head = t, struct.pack('>c1HHB', known[id], 0, max, priority)
+                middle, tail = struct.pack('>I7I6I6I6I6', rank + BIAS, now, ttl, ends, at), agent .. '\0\0'
+            end
+            meta[n + 1], meta[n + 2] = id, head .. struct.pack('>I6', arrival + i) .. middle .. struct.pack('>I4', #text) .. tail
             body[n + 1], body[n + 2] = id, text
             expiry[n + 1], expiry[n + 2] = score(ends), id
             if is_delayed then
