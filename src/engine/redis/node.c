@@ -3,8 +3,6 @@
  * for each place. */
 #include "node_private.h"
 
-#include "engine/redis/topology.h"
-
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -48,7 +46,6 @@ static void on_change(void *arg, enum breaker_state from, enum breaker_state to,
     pthread_mutex_lock(&node->cell_lock);
     metrics_count(node->cell, METRIC_BREAKER_CHANGES, node->options.role, (unsigned)to, 1);
     pthread_mutex_unlock(&node->cell_lock);
-    if (to == BREAKER_OPEN && node->options.topology) redis_topology_suspect(node->options.topology);
     if (node->options.on_change) node->options.on_change(node->options.arg, to);
 }
 

@@ -235,16 +235,6 @@ static struct redis_node *take_node(struct redis_topology *t, const struct redis
     return node;
 }
 
-struct redis_node *topology_node_at(struct redis_topology *t, const struct redis_address *at)
-{
-    bool new;
-    pthread_mutex_lock(&t->lock);
-    struct redis_node *node = take_node(t, at, NULL, &new);
-    if (node) redis_node_set_serves(node, true); /* so that nobody else takes it; settle decides */
-    pthread_mutex_unlock(&t->lock);
-    return node;
-}
-
 struct redis_node *topology_guest_at(struct redis_topology *t, const struct redis_address *at)
 {
     bool new;
@@ -255,7 +245,8 @@ struct redis_node *topology_guest_at(struct redis_topology *t, const struct redi
     return node;
 }
 
-void topology_set_slot(struct redis_topology *t, unsigned slot, const struct redis_node *node)
+/* Under the lock. */
+static void set_slot(struct redis_topology *t, unsigned slot, const struct redis_node *node)
 {
     uint8_t index = (uint8_t)redis_node_options(node)->index;
     if (atomic_exchange_explicit(&t->slots[slot], index, memory_order_acq_rel) != index)
@@ -270,7 +261,7 @@ struct redis_node *topology_slot_moved(struct redis_topology *t, unsigned slot,
     struct redis_node *node = take_node(t, to, NULL, &new);
     if (node) {
         redis_node_set_serves(node, true);
-        topology_set_slot(t, slot, node);
+        set_slot(t, slot, node);
     }
     pthread_mutex_unlock(&t->lock);
     return node;
@@ -310,18 +301,10 @@ unsigned topology_apply(struct redis_topology *t, const struct cluster_map *map)
     }
     for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
         if (map->owner[slot] != CLUSTER_MAP_NOBODY && nodes[map->owner[slot]])
-            topology_set_slot(t, slot, nodes[map->owner[slot]]);
+            set_slot(t, slot, nodes[map->owner[slot]]);
     settle(t);
     pthread_mutex_unlock(&t->lock);
     return left_out;
-}
-
-void topology_settle(struct redis_topology *t)
-{
-    if (!t->cluster) return;
-    pthread_mutex_lock(&t->lock);
-    settle(t);
-    pthread_mutex_unlock(&t->lock);
 }
 
 /* --- suspicion --- */

@@ -8,22 +8,15 @@
 
 struct cluster_map;
 
-/* The node at an address; makes one, or moves one there that serves nothing. NULL: no memory, or all
- * REDIS_NODES_MAX serve. */
-struct redis_node *topology_node_at(struct redis_topology *t, const struct redis_address *at);
-/* From now on the node serves the slot (Cluster). topology_settle afterwards. */
-void topology_set_slot(struct redis_topology *t, unsigned slot, const struct redis_node *node);
-/* Tells each node whether it serves anything now. */
-void topology_settle(struct redis_topology *t);
-
 /* A cluster's whole map, at once. A node that is not in it makes room for a newcomer. Returns how many nodes
  * found no room (or no memory); their slots stay whose they were. */
 unsigned topology_apply(struct redis_topology *t, const struct cluster_map *map);
-/* What topology_node_at and topology_set_slot do, with nobody in between: a server has said that this slot is
- * served there (MOVED). Any thread. NULL: as topology_node_at. */
+/* A server has said that this slot is served there (MOVED): the node at that address, which is made, or is
+ * one that served nothing and moves there. Any thread. NULL: no memory, or all REDIS_NODES_MAX serve. */
 struct redis_node *topology_slot_moved(struct redis_topology *t, unsigned slot,
                                        const struct redis_address *to);
-/* The node at an address for a call or two (ASK): it does not serve because of that. Any thread. */
+/* The node at an address for a call or two (ASK): it does not serve because of that. Any thread.
+ * NULL: as above. */
 struct redis_node *topology_guest_at(struct redis_topology *t, const struct redis_address *at);
 /* Counts changes of who serves a slot, and of where who serves one is. Any thread. */
 unsigned topology_version(const struct redis_topology *t);

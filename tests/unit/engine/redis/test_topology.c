@@ -1,6 +1,7 @@
 /* test_topology: which node serves a key, how nodes come, go and are used again, and who hears of suspicion.
  */
 #include "../../loop/loop_fixture.h"
+#include "engine/redis/cluster_map.h"
 #include "engine/redis/slot.h"
 #include "engine/redis/topology_private.h"
 #include "topology_fixture.h"
@@ -29,11 +30,36 @@ static void close_topology(void)
     redis_url_deinit(&url);
 }
 
-static struct redis_node *node_at(int port)
+static struct redis_address address(int port)
 {
     struct redis_address at = {.port = port};
     FORMAT(at.host, "127.0.0.1");
-    return topology_node_at(topology, &at);
+    return at;
+}
+
+static struct redis_node *guest(int port)
+{
+    struct redis_address at = address(port);
+    return topology_guest_at(topology, &at);
+}
+
+static struct redis_node *moved(unsigned slot, int port)
+{
+    struct redis_address at = address(port);
+    return topology_slot_moved(topology, slot, &at);
+}
+
+/* The slot of each port's number is that port's, all others the first one's; `without` is in no map. */
+static void apply(int first, int last, int without)
+{
+    static struct cluster_map map;
+    memset(&map, 0, sizeof map);
+    for (int port = first; port <= last; port++) {
+        if (port == without) continue;
+        map.owner[port] = (uint8_t)map.count;
+        map.nodes[map.count++] = address(port);
+    }
+    ck_assert_uint_eq(topology_apply(topology, &map), 0);
 }
 
 static const struct {
@@ -91,9 +117,9 @@ START_TEST(a_clusters_keys_go_by_slot)
 {
     open_cluster();
     struct slice key = SLICE_LITERAL("phoenix:cache:k"), tagged = SLICE_LITERAL("x{phoenix:cache:k}y");
-    struct redis_node *first = redis_topology_at(topology, 0), *second = node_at(7001);
+    struct redis_node *first = redis_topology_at(topology, 0);
     ck_assert_ptr_eq(redis_topology_node(topology, key), first);
-    topology_set_slot(topology, redis_slot(key), second);
+    struct redis_node *second = moved(redis_slot(key), 7001);
     ck_assert_ptr_eq(redis_topology_node(topology, key), second);
     ck_assert_ptr_eq(redis_topology_node(topology, tagged), second);
     ck_assert_ptr_eq(redis_topology_node(topology, SLICE_LITERAL("phoenix:cache:l")), first);
@@ -103,12 +129,9 @@ END_TEST
 START_TEST(only_who_has_slots_serves)
 {
     open_cluster();
-    struct redis_node *first = redis_topology_at(topology, 0), *second = node_at(7001);
-    topology_settle(topology);
+    struct redis_node *first = redis_topology_at(topology, 0), *second = guest(7001);
     ck_assert(redis_node_serves(first) && !redis_node_serves(second));
-    for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
-        topology_set_slot(topology, slot, second);
-    topology_settle(topology);
+    apply(7001, 7001, 0);
     ck_assert(!redis_node_serves(first) && redis_node_serves(second));
 }
 END_TEST
@@ -116,8 +139,8 @@ END_TEST
 START_TEST(an_address_has_one_node)
 {
     open_cluster();
-    ck_assert_ptr_eq(node_at(7000), redis_topology_at(topology, 0));
-    ck_assert_ptr_eq(node_at(7001), node_at(7001));
+    ck_assert_ptr_eq(guest(7000), redis_topology_at(topology, 0));
+    ck_assert_ptr_eq(guest(7001), moved(1, 7001));
     ck_assert_uint_eq(redis_topology_count(topology), 2);
 }
 END_TEST
@@ -126,15 +149,13 @@ START_TEST(when_there_is_room_for_no_more_one_that_serves_nothing_moves)
 {
     open_cluster();
     for (int port = 7001; port < 7000 + REDIS_NODES_MAX; port++)
-        topology_set_slot(topology, (unsigned)port, node_at(port));
-    topology_settle(topology);
-    ck_assert_ptr_null(node_at(8000));
-    struct redis_node *idle = node_at(7007);
-    topology_set_slot(topology, 7007, redis_topology_at(topology, 0));
-    topology_settle(topology);
-    ck_assert_ptr_eq(node_at(8000), idle);
+        ck_assert_ptr_nonnull(moved((unsigned)port, port));
+    ck_assert_ptr_null(moved(1, 8000));
+    struct redis_node *idle = guest(7007);
+    apply(7000, 7000 + REDIS_NODES_MAX - 1, 7007);
+    ck_assert_ptr_eq(moved(1, 8000), idle);
     ck_assert_str_eq(redis_node_name(idle), "127.0.0.1:8000");
-    ck_assert_ptr_null(node_at(8001)); /* a newcomer is taken, though it has no slot yet */
+    ck_assert_ptr_null(moved(2, 8001)); /* the newcomer is taken */
 }
 END_TEST
 
