@@ -72,12 +72,7 @@ static inline void lock_open_ports(struct lock_fixture *f)
                                          .ttl_max_ms = 3600000,
                                          .waiters_max = WAITERS_MAX};
     for (unsigned i = 0; i < PORTS; i++) {
-        if (f->redis)
-            f->pools[i] = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
-                                                                         .topology = f->topology,
-                                                                         .min_idle = 1,
-                                                                         .connections_max = 2,
-                                                                         .inflight_max = 1024});
+        if (f->redis) f->pools[i] = topology_pool(f->topology, f->on.loop, 2);
         if (i == 0 || f->redis) f->stores[i] = lock_store_create(&options);
         f->ports[i] = lock_port_open(f->stores[f->redis ? i : 0], f->on.loop, f->pools[i], NULL);
         ck_assert_ptr_nonnull(f->ports[i]);

@@ -112,12 +112,7 @@ static inline void queue_fixture_open_on(struct queue_fixture *f, bool with_fake
     const struct redis_topology_options topology = topology_options(&f->url, &f->on.clock, 500);
     f->topology = topology_open(&topology);
     f->node = topology_only(f->topology);
-    f->pool = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
-                                                             .topology = f->topology,
-                                                             .min_idle = 1,
-                                                             .connections_max = 1,
-                                                             .inflight_max = 1024});
-    ck_assert_ptr_nonnull(f->pool);
+    f->pool = topology_pool(f->topology, f->on.loop, 1);
     f->now_us = INT64_C(1800000000000000);
     f->store = queue_store_create(&(struct queue_store_options){.redis = f->topology,
                                                                 .prefix = "phoenix",

@@ -156,12 +156,7 @@ static inline void record_open(struct record_fixture *f)
 {
     memset(f, 0, sizeof *f);
     state_open(&f->s);
-    f->second = redis_pool_create(&(struct redis_pool_options){.loop = f->s.on.loop,
-                                                               .topology = f->s.topology,
-                                                               .min_idle = 1,
-                                                               .connections_max = 2,
-                                                               .inflight_max = 1024});
-    ck_assert_ptr_nonnull(f->second);
+    f->second = topology_pool(f->s.topology, f->s.on.loop, 2);
     RUN_UNTIL(&f->s.on, redis_pool_ready(f->second) == 1);
     record_open_house(f, 64 << 20);
 }

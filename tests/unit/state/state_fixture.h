@@ -69,12 +69,7 @@ static inline void state_open(struct state_fixture *f)
     const struct redis_topology_options topology = topology_options(&f->url, &f->on.clock, 500);
     f->topology = topology_open(&topology);
     f->node = topology_only(f->topology);
-    f->pool = redis_pool_create(&(struct redis_pool_options){.loop = f->on.loop,
-                                                             .topology = f->topology,
-                                                             .min_idle = 1,
-                                                             .connections_max = 4,
-                                                             .inflight_max = 1024});
-    ck_assert_ptr_nonnull(f->pool);
+    f->pool = topology_pool(f->topology, f->on.loop, 4);
     state_open_store(f);
     RUN_UNTIL(&f->on, redis_pool_ready(f->pool) == 1);
 }

@@ -3,7 +3,7 @@
 #define PHOENIX_TESTS_TOPOLOGY_FIXTURE_H
 
 #include "../../../support/support.h"
-#include "engine/redis/topology.h"
+#include "engine/redis/pool.h"
 
 static inline struct redis_topology_options topology_options(const struct redis_url *url,
                                                              const struct clock *clock, int64_t command_ms)
@@ -34,6 +34,19 @@ static inline struct redis_topology *topology_open(const struct redis_topology_o
 static inline struct redis_node *topology_only(struct redis_topology *topology)
 {
     return redis_topology_node(topology, SLICE_NONE);
+}
+
+static inline struct redis_pool *topology_pool(struct redis_topology *topology, struct loop *loop,
+                                               unsigned connections_max)
+{
+    struct redis_pool *pool =
+        redis_pool_create(&(struct redis_pool_options){.loop = loop,
+                                                       .topology = topology,
+                                                       .min_idle = 1,
+                                                       .connections_max = connections_max,
+                                                       .inflight_max = 1024});
+    ck_assert_ptr_nonnull(pool);
+    return pool;
 }
 
 #endif
