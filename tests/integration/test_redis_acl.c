@@ -410,7 +410,7 @@ START_TEST(each_command_of_the_list_is_needed_and_named_when_refused)
     for (size_t i = (size_t)_i; i < count; i += 4) {
         ck_assert_msg(is_needed(&s, names[i]), "+%s could be left out", names[i]);
         s.without = NULL;
-        WAIT_FOR(serves(&s), 30000);
+        WAIT_FOR(serves(&s), 60000); /* refused tracking is asked for again after 30 s */
     }
     close_scene(&s);
 }

@@ -155,6 +155,7 @@ const struct http_answer *http_request(struct http_client *c, const char *method
     c->answer.status = result == CURLE_OK ? (int)status : 0;
     if (result != CURLE_OK && c->answer.error[0] == 0)
         FORMAT(c->answer.error, "%s", curl_easy_strerror(result));
+    test_saw("%s %s: %d %s %.160s", method, path, c->answer.status, c->answer.error, c->answer.body);
     curl_slist_free_all(list);
     free(url);
     return &c->answer;

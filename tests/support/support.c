@@ -70,6 +70,21 @@ void poll_pause(void)
     (void)nanosleep(&t, NULL);
 }
 
+static _Thread_local char seen[320] = "nothing";
+
+void test_saw(const char *text, ...)
+{
+    va_list args;
+    va_start(args, text);
+    (void)vsnprintf(seen, sizeof seen, text, args);
+    va_end(args);
+}
+
+const char *test_seen(void)
+{
+    return seen;
+}
+
 double test_scale(void)
 {
     const char *given = getenv("TEST_SCALE");

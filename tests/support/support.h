@@ -31,12 +31,17 @@ int64_t now_us(void);
 int64_t wall_ms(void); /* since 1970 */
 void poll_pause(void); /* between two looks at a condition */
 
+/* What a test saw last, told when it waits in vain: http_request notes its answers. */
+void test_saw(const char *text, ...) __attribute__((format(printf, 1, 2)));
+const char *test_seen(void);
+
 /* Waits until the condition holds; fails the test after `ms` (scaled). */
 #define WAIT_FOR(condition, ms)                                                                              \
     do {                                                                                                     \
         int64_t wait_until_ = now_ms() + test_ms(ms);                                                        \
         while (!(condition)) {                                                                               \
-            ck_assert_msg(now_ms() < wait_until_, "waited %d ms for: %s", (int)test_ms(ms), #condition);     \
+            ck_assert_msg(now_ms() < wait_until_, "waited %d ms for: %s; seen last: %s", (int)test_ms(ms),   \
+                          #condition, test_seen());                                                          \
             poll_pause();                                                                                    \
         }                                                                                                    \
     } while (0)
