@@ -281,6 +281,8 @@ static void on_reply(struct redis_call *call)
 
 static void send_now(struct queue_work *w)
 {
+    /* Not new any more: they may have arrived. */
+    if (w->doubtful && w->op->verb == QUEUE_ENQUEUE) w->command.argv[w->command.argc - 1] = SLICE_LITERAL("");
     w->call = (struct redis_call){
         .commands = &w->command, .count = 1, .deadline_us = w->op->deadline_us, .done = on_reply, .arg = w};
     if (redis_pool_submit(w->port->pool, &w->call)) return;

@@ -107,11 +107,11 @@ static void answer_enqueue(struct queue_work *w, struct slice said)
     if (!verdicts) return;
     if (said.len != op->in.enqueue.count) op->status = STATUS_INTERNAL;
     for (size_t i = 0; i < said.len; i++) {
-        verdicts[i].added = said.ptr[i] == '+';
+        const struct queue_task *task = i < op->in.enqueue.count ? &op->in.enqueue.tasks[i] : NULL;
+        /* An id of our own that Redis knows was added by the try whose reply was lost. */
+        verdicts[i].added = said.ptr[i] == '+' || (task && task->made);
         if (verdicts[i].added)
-            verdicts[i].state = i < op->in.enqueue.count && op->in.enqueue.tasks[i].delay_ms > 0
-                                    ? QUEUE_DELAYED
-                                    : QUEUE_READY;
+            verdicts[i].state = task && task->delay_ms > 0 ? QUEUE_DELAYED : QUEUE_READY;
         else if (!state_of_letter(said.ptr[i], &verdicts[i].state))
             op->status = STATUS_INTERNAL;
     }

@@ -87,10 +87,14 @@ static void put_task(struct buf *out, const struct queue_task *t)
 
 static void ask_enqueue(struct queue_work *w, const struct queue_store_options *options)
 {
-    for (size_t i = 0; i < w->op->in.enqueue.count; i++)
+    bool are_new = true;
+    for (size_t i = 0; i < w->op->in.enqueue.count; i++) {
         put_task(&w->packed, &w->op->in.enqueue.tasks[i]);
+        are_new = are_new && w->op->in.enqueue.tasks[i].made;
+    }
     queue_arg_int(w, options->aging_us);
     queue_arg(w, buf_slice(&w->packed));
+    queue_arg(w, are_new ? SLICE_LITERAL("new") : SLICE_NONE);
 }
 
 static void ask_dequeue(struct queue_work *w)

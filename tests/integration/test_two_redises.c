@@ -256,20 +256,21 @@ END_TEST
 
 START_TEST(state_survives_while_the_caches_redis_evicts_everything)
 {
-    enum { VALUES = 400, LEAST = 200, LARGE = 16 * 1024 };
+    enum { VALUES = 400, VALUES_MAX = 10000, LEAST = 200, LARGE = 16 * 1024 };
     char path[64];
     static char text[LARGE + 1], body[LARGE + 64];
     (void)resp_call(r[CACHE], "CONFIG", "SET", "maxmemory", "3mb");
     send_all(SERVERS);
     memset(text, 'x', LARGE);
     FORMAT(body, "{\"response\":\"%s\"}", text);
-    for (int i = 0; i < VALUES; i++) {
+    /* Keys used within one second are equally old to Redis: which of them go is chance. */
+    for (int i = 0; i < VALUES || resp_integer(r[CACHE], "EXISTS", "phoenix:cache:answer"); i++) {
+        ck_assert_int_lt(i, VALUES_MAX);
         FORMAT(path, "/cache/filler-%d", i);
         const struct http_answer *a = http_send(h, "PUT", path, body);
         ck_assert_msg(a->status == 201, "%s: %d %s", path, a->status, a->body);
         expect_header(h, "Phoenix-Backend", "redis");
     }
-    ck_assert_int_eq(resp_integer(r[CACHE], "EXISTS", "phoenix:cache:answer"), 0);
     WAIT_FOR(metric("phoenix_redis_evicted_keys", CACHE) > LEAST, 10000);
     ck_assert(metric("phoenix_redis_evicted_keys", STATE) == 0);
     for (const struct request *q = requests + 1; q < requests + REQUESTS; q++)

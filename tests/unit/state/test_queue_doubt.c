@@ -30,6 +30,13 @@ static const char *run_enqueue(void)
     return queue_add(&f, "new", "x", 0);
 }
 
+static const char *run_enqueue_made(void)
+{
+    struct queue_task task = queue_task_of("new", "x", 0);
+    task.made = true;
+    return queue_add_task(&f, &task);
+}
+
 static const char *run_enqueue_many(void)
 {
     enum { MANY = 1000 };
@@ -187,6 +194,7 @@ static const struct {
         commands; /* commands: what the scripts call, with a time of the test's (TIME is one more) */
 } OPERATIONS[] = {
     {"enqueue", none, run_enqueue, "ok +", "ok ready", 1, 9},
+    {"enqueue with an id of our own", none, run_enqueue_made, "ok +", NULL, 1, 7},
     {"enqueue 1000", none, run_enqueue_many, "ok +", "ok r", 1, 9},
     {"dequeue", one_ready, run_dequeue, "ok a#1", NULL, 1, 10},
     {"dequeue of an agent", one_ready, run_dequeue_agent, "ok a#1", NULL, 1, 10},
@@ -294,6 +302,19 @@ START_TEST(a_lost_reply_changes_nothing)
     const char *expected = OPERATIONS[_i].after_loss ? OPERATIONS[_i].after_loss : OPERATIONS[_i].says;
     ck_assert_str_eq(OPERATIONS[_i].run(), expected);
     ck_assert_uint_ge(atomic_load(&step), 2);
+}
+END_TEST
+
+/* It is not looked for at first, and must be the second time. */
+START_TEST(an_id_of_our_own_is_added_once)
+{
+    (void)run_enqueue_made();
+    ck_assert_str_eq(resp_text(f.direct, "FLUSHALL", NULL), "OK");
+    fake_redis_script(f.fake, lose_answer, NULL);
+    ck_assert_str_eq(run_enqueue_made(), "ok +");
+    ck_assert_str_eq(run_counts(), "ok ready=1");
+    ck_assert_str_eq(queue_take(&f, "", 2, 60000), "ok new#1");
+    ck_assert_str_eq(run_dequeue(), "ok");
 }
 END_TEST
 
@@ -490,6 +511,7 @@ int main(void)
     tcase_add_checked_fixture(c, open_queue, close_queue);
     tcase_add_loop_test(c, an_operation_is_one_round_trip_and_few_commands, 0, OPERATION_COUNT);
     tcase_add_loop_test(c, a_lost_reply_changes_nothing, 0, OPERATION_COUNT);
+    tcase_add_test(c, an_id_of_our_own_is_added_once);
     tcase_add_loop_test(c, a_lost_command_is_sent_again, 0, OPERATION_COUNT);
     tcase_add_loop_test(c, a_flushed_script_is_sent_with_its_source, 0, OPERATION_COUNT);
     tcase_add_test(c, a_dequeue_repeated_returns_the_same_leases);

@@ -25,9 +25,12 @@ local function wake(count)
 end
 
 -- Adds tasks, each {id, agent, priority, delay, time to live, max_attempts, body}; ids lists theirs; one string in return, a character for each: '+' added, else the state its id has.
-local function add(tasks, ids, aging_us)
-    local metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
-    local known, said = {}, {}
+-- are_new: their ids need not be looked for.
+local function add(tasks, ids, aging_us, are_new)
+    local metas, done, known, said = {}, {}, {}, {}
+    if not are_new then
+        metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
+    end
     local meta, body, ready, agents, expiry, delayed = {}, {}, {}, {}, {}, {}
     -- Redis writes numbers out digit by digit at each call; tasks of one array mostly have the same ones.
     local texts = {}
