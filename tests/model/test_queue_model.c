@@ -112,10 +112,23 @@ static const char *some_receipt(unsigned task)
     return kind < 9 && old_receipts[task][0] ? old_receipts[task] : "r.AAAAAAAAAAAAAAAA.1.1";
 }
 
+/* To the queue these might be ids that the daemon has just made: none is known, none comes twice. */
+static bool could_be_made(const unsigned *ids, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct model_task *t = &r.m.tasks[ids[i]];
+        if (t->alive || (t->remembered && t->done_ends > model_now(&r.m))) return false;
+        for (unsigned k = 0; k < i; k++)
+            if (ids[k] == ids[i]) return false;
+    }
+    return true;
+}
+
 static void try_enqueue(void)
 {
     struct queue_task tasks[5];
     unsigned ids[5], count = 1 + below(5);
+    r.m.now_us = r.f.now_us;
     for (unsigned i = 0; i < count; i++) {
         ids[i] = below(MODEL_TASKS);
         tasks[i] = queue_task_of(r.m.tasks[ids[i]].id, AGENTS[below(5)], below(4));
@@ -123,6 +136,9 @@ static void try_enqueue(void)
         tasks[i].delay_ms = chance(25) ? 1 + below(5000) : 0;
         tasks[i].ttl_ms = chance(30) ? 500 * (1 + (int64_t)below(10)) : 100000;
     }
+    bool made = chance(50) && could_be_made(ids, count);
+    for (unsigned i = 0; i < count; i++)
+        tasks[i].made = made;
     struct queue_op op = {.verb = QUEUE_ENQUEUE, .in.enqueue = {tasks, count}};
     run(&op);
     AGREE(&r, got.status == STATUS_OK && got.results == count, "%s", status_code(got.status));
