@@ -6,15 +6,32 @@
 
 #include <stdio.h>
 
+/* Whoever names certificates expects TLS: no URL that asks for it is a mistake, not a wish for plain text. */
+static bool tls_files_are_unnamed(const struct config *c, char *error, size_t size)
+{
+    const char *option = c->redis_tls_ca_file[0]     ? "redis.tls_ca_file"
+                         : c->redis_tls_cert_file[0] ? "redis.tls_cert_file"
+                         : c->redis_tls_key_file[0]  ? "redis.tls_key_file"
+                                                     : NULL;
+    if (option)
+        snprintf(error, size,
+                 "%s: no Redis URL asks for TLS; use rediss://, or ?tls=true with Sentinel or Cluster",
+                 option);
+    return option == NULL;
+}
+
 /* For whichever URL asks for it; one for both. */
 static bool open_tls(const struct config *c, const struct redis_url *url, const struct redis_url *state,
                      struct redis_tls **tls, char *error, size_t size)
 {
+    *tls = NULL;
+    if (url->kind == REDIS_EMBEDDED) return true;
+    if (!url->tls && !state->tls) return tls_files_are_unnamed(c, error, size);
     const struct redis_tls_options options = {.ca_file = c->redis_tls_ca_file,
                                               .cert_file = c->redis_tls_cert_file,
                                               .key_file = c->redis_tls_key_file};
-    *tls = url->tls || state->tls ? redis_tls_create(&options, error, size) : NULL;
-    return *tls || !(url->tls || state->tls);
+    *tls = redis_tls_create(&options, error, size);
+    return *tls != NULL;
 }
 
 static struct redis_topology *open_topology(struct app *app, const struct redis_url *url,

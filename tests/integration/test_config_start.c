@@ -287,6 +287,8 @@ START_TEST(unusable_combinations_stop_the_start)
     expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=redis-sentinel://a,b"), "redis.url", "no master");
     expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=unix:///run/redis.sock?tls=true"), "redis.url", "over TCP");
     expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=redis://h/0?timeout=1"), "redis.url", "tls=true");
+    expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=redis://h", "PHOENIX_REDIS_TLS_CERT_FILE=/a.pem"),
+                   "redis.tls_cert_file", "no Redis URL asks for TLS");
     if (!redis_tls_available()) {
         expect_refusal(NULL, ARGS("PHOENIX_REDIS_URL=rediss://127.0.0.1:6379"), "redis.url", "hiredis_ssl");
         return;
