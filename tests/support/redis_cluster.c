@@ -360,10 +360,31 @@ int redis_cluster_migration_step(struct redis_cluster *c, int slot, int to, int 
     return moved;
 }
 
+static int64_t epoch(struct redis_cluster *c, int at, const char *which)
+{
+    char *info = redis_server_ask(c->nodes[at], "CLUSTER", "INFO");
+    const char *line = strstr(info, which);
+    ck_assert_ptr_nonnull(line);
+    int64_t n = strtoll(line + strlen(which), NULL, 10);
+    free(info);
+    return n;
+}
+
+static bool knows_all_epochs(struct redis_cluster *c, int at)
+{
+    int64_t known = epoch(c, at, "cluster_current_epoch:");
+    for (int i = 0; i < c->count; i++)
+        if (redis_server_reachable(c->nodes[i]) && epoch(c, i, "cluster_my_epoch:") > known) return false;
+    return true;
+}
+
 void redis_cluster_migration_end(struct redis_cluster *c, int slot, int to)
 {
     char text[16];
     int from = redis_cluster_owner(c, slot);
+    /* A new owner gives itself a greater epoch than it knows of. If the old one's is greater still, because
+     * it got a slot a moment ago, its last claim takes this slot back, and no node ever comes to agree. */
+    WAIT_FOR(knows_all_epochs(c, to), 5000);
     /* The new owner first: were it the old one, a key written between would have no owner. */
     int order[CLUSTER_NODES_MAX + 2] = {to, from};
     int n = 2;
