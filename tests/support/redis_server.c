@@ -78,9 +78,11 @@ static bool answers(struct redis_server *s)
 void redis_server_await(struct redis_server *s)
 {
     int64_t until = now_ms() + test_ms(START_MS);
+    char path[64];
     while (!answers(s)) {
         ck_assert_msg(!process_ended(s->pid, NULL), "redis-server ended");
-        ck_assert_msg(now_ms() < until, "redis-server on port %d does not answer", s->port);
+        ck_assert_msg(now_ms() < until, "redis-server on port %d does not answer: %s", s->port,
+                      file_read(FORMAT(path, "/proc/%d/stat", (int)s->pid), NULL));
         poll_pause();
     }
 }
