@@ -9,13 +9,15 @@
 # timers cancel out. Under valgrind the CPU has no SHA instructions, so that hashing (lookup) weighs more there than in life.
 # The profiles of the 64 are kept: callgrind_annotate $BUILD/bench/callgrind.SCENARIO
 #
-# Environment: COUNT (1920, a multiple of 64), KEYS (4000, so that no key comes twice), PROMPTS, BUILD, DAEMON.
+# Environment: COUNT (1920, a multiple of 64), KEYS (4000, so that no key comes twice), PROMPTS (the tests' own,
+# which every checkout has: longer ones cost more), BUILD, DAEMON.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=bench/common.sh
 . bench/common.sh
 
 count=${COUNT:-1920}
+PROMPTS=${PROMPTS:-tests/data/prompts.csv}
 
 # scenario   server  requests
 scenario_table='
