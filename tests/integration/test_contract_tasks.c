@@ -527,6 +527,11 @@ START_TEST(a_strangers_key_is_left_untouched)
     open_stage(BACKEND_REDIS);
     ck_assert_int_eq(resp_integer(s.r, "LPUSH", "phoenix:tasks:meta:{phoenix:tasks:queue}", "x"), 1);
     expect_problem(s.h, post("/tasks", "{\"payload\":1}"), 409, "foreign_value");
+    ck_assert_int_eq(resp_integer(s.r, "DEL", "phoenix:tasks:meta:{phoenix:tasks:queue}"), 1);
+    ck_assert_str_eq(resp_text(s.r, "SET", "phoenix:tasks:arrival:{phoenix:tasks:queue}", "no number"), "OK");
+    expect_problem(s.h, post("/tasks", "{\"payload\":1}"), 409, "foreign_value");
+    ck_assert_str_eq(resp_text(s.r, "GET", "phoenix:tasks:arrival:{phoenix:tasks:queue}"), "no number");
+    ck_assert_int_eq(resp_integer(s.r, "EXISTS", "phoenix:tasks:meta:{phoenix:tasks:queue}"), 0);
     stage_close(&s);
 }
 END_TEST

@@ -23,6 +23,7 @@ static const struct {
     {"WRONGPASS invalid username-password pair", REDIS_ERROR_REFUSED},
     {"NOPERM this user has no permissions", REDIS_ERROR_REFUSED},
     {"WRONGTYPE Operation against a key holding the wrong kind of value", REDIS_ERROR_FOREIGN},
+    {"ERR value is not an integer or out of range script: ab, on @user_script:9.", REDIS_ERROR_FOREIGN},
     {"ERR unknown command 'NOSUCH'", REDIS_ERROR_REFUSED},
     /* Whole words only, and only the first. */
     {"LOADINGX not the word", REDIS_ERROR_REFUSED},
