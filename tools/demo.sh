@@ -193,7 +193,7 @@ show "curl -s \$A/readyz" '"status":"ready"' '"journal":0'
 tell "B, who saw none of it, has what was written through A meanwhile:"
 show "curl -s \$B/session/trip-istanbul" '"step": 3'
 show "curl -s \$B/tasks/dequeue -d '{\"agent\": \"booker\", \"wait\": 5}'" '"task_id":"call-hotel"'
-tell "What A had to say about all this:"
+tell "What A had to say about all this. The conflict: it had not seen step 2 yet, so Redis's session was not what its step 3 began from."
 show "grep -E 'circuit changed|handed back' A.log | sed -e 's/^ts=[^T]*T//' -e 's/ redis=[^ ]*//'" 'to=open' 'to=closed' 'handed back'
 
 chapter "That was all of it, in $((SECONDS - started)) s"

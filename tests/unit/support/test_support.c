@@ -42,8 +42,8 @@ START_TEST(redis_runs_from_the_products_configuration)
     char lines[64];
     /* By default the bus is 10 000 above the port, which a free port may be too high for. */
     FORMAT(lines, "slowlog-max-len 7\ncluster-port %d\n", port_reserve());
-    struct redis_server *s = redis_server_start(&(struct redis_server_options){
-        .config = {cases[_i].config[0], cases[_i].config[1]}, .lines = lines});
+    struct redis_server *s = redis_server_start(
+        &(struct redis_server_options){.config = {cases[_i].config[0], cases[_i].config[1]}, .lines = lines});
     struct resp_client *c = redis_server_client(s);
     const char *const expected[][2] = {{"maxmemory-policy", cases[_i].policy},
                                        {"maxmemory-samples", cases[_i].samples},
