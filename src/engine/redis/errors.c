@@ -16,8 +16,7 @@ enum redis_error redis_error_class(struct slice text)
     struct slice word = {text.ptr, blank ? (size_t)(blank - text.ptr) : text.len};
     for (size_t i = 0; i < sizeof TABLE / sizeof TABLE[0]; i++)
         if (slice_equal_text(word, TABLE[i].word)) return TABLE[i].class;
-    /* What Redis reports under its general word: an unavailability, and a counter's key that holds no number.
-     */
+    /* What Redis reports under its general word: that it is full, and a counter's key without a number. */
     if (text.len && memmem(text.ptr, text.len, "max number of clients", 21)) return REDIS_ERROR_UNAVAILABLE;
     if (text.len && memmem(text.ptr, text.len, "value is not an integer", 23)) return REDIS_ERROR_FOREIGN;
     return REDIS_ERROR_REFUSED;
