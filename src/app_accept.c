@@ -92,15 +92,14 @@ static struct listener *open_listener(struct app *app, enum inherited_kind kind,
 
 bool app_check_addresses(const struct config *c, char *error, size_t size)
 {
-    if (c->http_listen[0] && strcmp(c->http_listen, c->admin_listen) == 0) {
-        (void)snprintf(error, size, "admin.listen %s: is http.listen too; give each a port of its own",
-                       c->admin_listen);
+    if (c->http_listen[0] && !listener_check_address(OPTIONS[INHERITED_API], c->http_listen, error, size))
         return false;
-    }
-    return (!c->http_listen[0] ||
-            listener_check_address(OPTIONS[INHERITED_API], c->http_listen, error, size)) &&
-           (!c->admin_listen[0] ||
-            listener_check_address(OPTIONS[INHERITED_ADMIN], c->admin_listen, error, size));
+    if (!c->admin_listen[0]) return true;
+    if (!listener_check_address(OPTIONS[INHERITED_ADMIN], c->admin_listen, error, size)) return false;
+    if (!c->http_listen[0] || !listener_same_port(c->http_listen, c->admin_listen)) return true;
+    (void)snprintf(error, size, "admin.listen %s: http.listen %s has this port; give each a port of its own",
+                   c->admin_listen, c->http_listen);
+    return false;
 }
 
 bool app_open_listeners(struct app *app, char *error, size_t size)

@@ -147,6 +147,26 @@ bool listener_check_address(const char *option, const char *address, char *error
     return read_address(option, address, text, &host, &port, error, error_size);
 }
 
+static bool is_any4(const char *host)
+{
+    return !host[0] || strcmp(host, "0.0.0.0") == 0;
+}
+
+bool listener_same_port(const char *address, const char *other)
+{
+    char text[2][ADDRESS_MAX], *host[2], *port[2], none[1];
+    if (!read_address("", address, text[0], &host[0], &port[0], none, sizeof none) ||
+        !read_address("", other, text[1], &host[1], &port[1], none, sizeof none))
+        return false;
+    long wanted = strtol(port[0], NULL, 10);
+    if (wanted == 0 || wanted != strtol(port[1], NULL, 10)) return false;
+    for (int i = 0; i < 2; i++) {
+        if (strcmp(host[i], "::") == 0) return true; /* IPv4's too */
+        if (is_any4(host[i]) && !strchr(host[1 - i], ':')) return true;
+    }
+    return strcasecmp(host[0], host[1]) == 0;
+}
+
 struct listener *listener_open_tcp(struct loop *loop, const char *option, const char *address,
                                    listener_fn *fn, void *arg, char *error, size_t error_size)
 {

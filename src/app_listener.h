@@ -14,6 +14,8 @@ struct listener *listener_open_tcp(struct loop *loop, const char *option, const 
                                    listener_fn *fn, void *arg, char *error, size_t error_size);
 /* Its form alone. */
 bool listener_check_address(const char *option, const char *address, char *error, size_t error_size);
+/* Of two well-formed addresses: the second could not be bound beside the first. Names are compared as text. */
+bool listener_same_port(const char *address, const char *other);
 /* A stale socket file (nobody listens) is replaced; a live one is an error. Mode 0660. */
 struct listener *listener_open_unix(struct loop *loop, const char *option, const char *path, listener_fn *fn,
                                     void *arg, char *error, size_t error_size);

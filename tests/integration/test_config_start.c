@@ -13,7 +13,8 @@ struct run {
     char *out, *err;
 };
 
-/* Runs the daemon with these arguments and environment until it ends by itself. */
+/* Runs the daemon with these arguments and environment until it ends by itself. On ports of its own: another
+ * daemon may have the default ones. */
 static struct run run(const char *const *args, const char *const *env)
 {
     static int serial;
@@ -30,7 +31,8 @@ static struct run run(const char *const *args, const char *const *env)
     scratch_path(out, FORMAT(name, "out-%d.txt", serial));
     scratch_path(err, FORMAT(name, "err-%d.txt", serial));
     scratch_path(path, FORMAT(name, "spool-%d.db", serial));
-    const char *first[] = {FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", path), NULL};
+    const char *first[] = {FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", path), "PHOENIX_HTTP_LISTEN=127.0.0.1:0",
+                           "PHOENIX_ADMIN_LISTEN=127.0.0.1:0", NULL};
     const char **environment = daemon_environment(first, env);
     struct run r = {.status = process_run(argv, environment, 10000, out, err)};
     free(environment);
@@ -259,12 +261,39 @@ START_TEST(a_token_file_without_a_token_stops_the_start)
 }
 END_TEST
 
-START_TEST(one_address_for_both_listeners_is_told_as_that)
+START_TEST(one_port_for_both_listeners_is_told_as_that)
 {
-    static const char *const env[] = {"PHOENIX_HTTP_LISTEN=127.0.0.1:8379",
-                                      "PHOENIX_ADMIN_LISTEN=127.0.0.1:8379", NULL};
-    expect_refusal(NULL, env, "admin.listen 127.0.0.1:8379", "a port of its own");
-    expect_refusal(ARGS("--check-config"), env, "admin.listen 127.0.0.1:8379", "a port of its own");
+    static const char *const pairs[][2] = {
+        {"127.0.0.1:8379", "127.0.0.1:8379"}, {"0.0.0.0:8379", "127.0.0.1:8379"},
+        {"127.0.0.1:8379", ":08379"},         {"[::]:8379", "127.0.0.1:8379"},
+        {"[::1]:8379", "[::]:8379"},          {":8379", "localhost:8379"},
+    };
+    char api[64], admin[64], place[64], cause[64];
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        const char *const env[] = {FORMAT(api, "PHOENIX_HTTP_LISTEN=%s", pairs[i][0]),
+                                   FORMAT(admin, "PHOENIX_ADMIN_LISTEN=%s", pairs[i][1]), NULL};
+        FORMAT(place, "admin.listen %s", pairs[i][1]);
+        FORMAT(cause, "http.listen %s", pairs[i][0]);
+        expect_refusal(NULL, env, place, cause);
+        expect_refusal(ARGS("--check-config"), env, cause, "give each a port of its own");
+    }
+}
+END_TEST
+
+START_TEST(one_port_of_two_addresses_is_no_mistake)
+{
+    static const char *const pairs[][2] = {{"127.0.0.1:8379", "127.0.0.2:8379"},
+                                           {"0.0.0.0:8379", "[::1]:8379"},
+                                           {"127.0.0.1:0", "127.0.0.1:0"},
+                                           {"127.0.0.1:8379", ""}};
+    char api[64], admin[64];
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        struct run r =
+            run(ARGS("--check-config"), ARGS(FORMAT(api, "PHOENIX_HTTP_LISTEN=%s", pairs[i][0]),
+                                             FORMAT(admin, "PHOENIX_ADMIN_LISTEN=%s", pairs[i][1])));
+        ck_assert_msg(r.status == 0, "%s %s: %d %s", pairs[i][0], pairs[i][1], r.status, r.err);
+        run_end(&r);
+    }
 }
 END_TEST
 
@@ -406,7 +435,8 @@ int main(void)
     tcase_add_loop_test(tc, every_mistake_is_told_with_its_cause_and_its_remedy_in_one_line, 0,
                         sizeof mistakes / sizeof mistakes[0]);
     tcase_add_test(tc, a_token_file_without_a_token_stops_the_start);
-    tcase_add_test(tc, one_address_for_both_listeners_is_told_as_that);
+    tcase_add_test(tc, one_port_for_both_listeners_is_told_as_that);
+    tcase_add_test(tc, one_port_of_two_addresses_is_no_mistake);
     tcase_add_test(tc, a_spool_of_another_daemon_stops_the_start_and_does_not_fail_the_check);
     tcase_add_test(tc, unusable_combinations_stop_the_start);
     tcase_add_test(tc, a_taken_port_stops_the_start);
