@@ -190,6 +190,9 @@ START_TEST(mistakes_in_the_environment_name_their_variable)
 }
 END_TEST
 
+#define TEN  "0123456789"
+#define LONG TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "012" /* with /tmp/ 108 */
+
 /* What somebody may get wrong who starts it for the first time: the option and the value, the cause, what to
  * do. `checked`: --check-config finds it too, since it needs neither a port nor the file. */
 static const struct mistake {
@@ -207,8 +210,11 @@ static const struct mistake {
      "Cannot assign requested address", "give an address of this machine", false},
     {"PHOENIX_ADMIN_LISTEN=:-1", "admin.listen :-1", "a number", "write host:port", true},
     {"PHOENIX_HTTP_UNIX_SOCKET=/nonexistent/a.sock", "http.unix_socket /nonexistent/a.sock",
-     "No such file or directory", "make its directory", false},
-    {"PHOENIX_HTTP_UNIX_SOCKET=/etc/passwd", "http.unix_socket /etc/passwd", "no socket", "remove it", false},
+     "No such file or directory", "make its directory", true},
+    {"PHOENIX_HTTP_UNIX_SOCKET=/etc/passwd", "http.unix_socket /etc/passwd", "no socket", "remove it", true},
+    {"PHOENIX_HTTP_UNIX_SOCKET=/tmp/" LONG, "http.unix_socket /tmp/", "at most 107 bytes", "a shorter one",
+     true},
+    {"PHOENIX_HTTP_LISTEN=", "http.listen", "nobody could ask", "give one of them", true},
     {"PHOENIX_SPOOL_PATH=/nonexistent/a.db", "spool.path /nonexistent/a.db", "No such file or directory",
      "make its directory", true},
     {"PHOENIX_SPOOL_PATH=/etc/passwd/a.db", "spool.path /etc/passwd/a.db", "Not a directory",
@@ -347,6 +353,39 @@ START_TEST(a_taken_port_stops_the_start)
 }
 END_TEST
 
+START_TEST(an_api_that_is_open_without_a_token_is_warned_of)
+{
+    static const char said[] = "the API is open to the network without a token";
+    static const struct {
+        const char *listen;
+        bool token, warned;
+    } cases[] = {{"0.0.0.0:0", false, true}, {":0", false, true},           {"0.0.0.0:0", true, false},
+                 {"", false, false},         {"127.0.0.1:0", false, false}, {"localhost:0", false, false}};
+    char path[TEST_PATH_MAX], listen[64], token[TEST_PATH_MAX + 32];
+    scratch_path(path, "token");
+    scratch_write(path, "s3cret");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct daemon *d = daemon_start(&(struct daemon_options){
+            .env = ARGS(FORMAT(listen, "PHOENIX_HTTP_LISTEN=%s", cases[i].listen),
+                        FORMAT(token, "PHOENIX_HTTP_TOKEN_FILE=%s", cases[i].token ? path : "")),
+            .unix_socket = true});
+        struct http_client *h = http_open(daemon_admin_port(d));
+        const struct http_answer *a = http_get(h, "/readyz");
+        ck_assert_msg((strstr(a->body, said) != NULL) == cases[i].warned, "%s: %s", listen, a->body);
+        http_close(&h);
+        daemon_signal(d, SIGTERM);
+        ck_assert_int_eq(daemon_wait(d, 10000), 0);
+        char *log = daemon_log(d);
+        const char *at = strstr(log, said);
+        ck_assert_msg((at != NULL) == cases[i].warned, "%s: %s", listen, log);
+        ck_assert_msg(!at || (strstr(at, "remedy=\"set http.token_file") && !strstr(at + 1, said)), "%s",
+                      log);
+        free(log);
+        daemon_release(&d);
+    }
+}
+END_TEST
+
 START_TEST(unknown_variables_warn_and_service_links_do_not)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){
@@ -440,6 +479,7 @@ int main(void)
     tcase_add_test(tc, a_spool_of_another_daemon_stops_the_start_and_does_not_fail_the_check);
     tcase_add_test(tc, unusable_combinations_stop_the_start);
     tcase_add_test(tc, a_taken_port_stops_the_start);
+    tcase_add_test(tc, an_api_that_is_open_without_a_token_is_warned_of);
     tcase_add_test(tc, unknown_variables_warn_and_service_links_do_not);
     tcase_add_test(tc, sigterm_and_sigint_end_with_0);
     tcase_add_test(tc, sighup_rereads_the_log_level);
