@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-enum { MMAP_THRESHOLD = 128 * 1024, DESCRIPTORS_SPARE = 256, DESCRIPTORS_PER_NODE = 4 };
+enum { TOKEN_LOOK_MS = 1000, MMAP_THRESHOLD = 128 * 1024, DESCRIPTORS_SPARE = 256, DESCRIPTORS_PER_NODE = 4 };
 
 extern char **environ;
 
@@ -20,13 +20,30 @@ static void warn_unknown(void *arg, const char *text)
     LOG(arg, LOG_WARN, "configuration", LOG_S("warning", text));
 }
 
+static bool reload_token(struct app *app)
+{
+    char error[512];
+    if (auth_reload(app->shared.http.auth, error, sizeof error)) return true;
+    LOG(app->shared.log, LOG_ERROR, "token not reloaded; the old one stays", LOG_S("error", error));
+    return false;
+}
+
+/* Who rotates a mounted secret sends no signal. */
+static void on_token_look(void *arg)
+{
+    struct app *app = arg;
+    if (auth_file_changed(app->shared.http.auth) && reload_token(app))
+        LOG(app->shared.log, LOG_INFO, "token reloaded: its file has changed");
+    loop_timer_start(app->loop, &app->token_timer, loop_now_us(app->loop) + TOKEN_LOOK_MS * INT64_C(1000),
+                     on_token_look, app);
+}
+
 /* Reloads what can be: the bearer token, the Redis password, the log level, the access log. The rest needs a
  * restart. */
 static void on_reload(void *arg)
 {
     struct app *app = arg;
     struct log *log = app->shared.log;
-    char error[512];
     struct config fresh;
     struct config_error config_error;
     if (!config_load(&fresh, app->config_path, environ, warn_unknown, log, &config_error)) {
@@ -37,8 +54,7 @@ static void on_reload(void *arg)
         app_set_access_log(app, &fresh);
         config_deinit(&fresh);
     }
-    if (!auth_reload(app->shared.http.auth, error, sizeof error))
-        LOG(log, LOG_ERROR, "token not reloaded; the old one stays", LOG_S("error", error));
+    (void)reload_token(app);
     app_redis_reload(app);
     LOG(log, LOG_INFO, "reloaded on SIGHUP");
 }
@@ -106,6 +122,7 @@ bool app_run(struct config *config, const char *config_path, char *error, size_t
         tell_ready(app);
         atomic_store(&app->shared.ready, true);
         machine_notify("READY=1");
+        if (auth_token_needed(app->shared.http.auth)) on_token_look(app);
         watchdog_start(&app->watchdog, app->shared.loops, app->shared.loop_count);
         loop_run(app->loop);
     }

@@ -58,7 +58,7 @@ struct app {
     struct lock_port *replay_locks;        /* likewise */
     struct record_replay *record_replay;
     struct loop_signal *signals[3];
-    struct loop_timer drain_timer;
+    struct loop_timer token_timer, drain_timer;
     _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */
     int64_t drain_until_us;
     bool draining;
