@@ -14,7 +14,8 @@ struct listener *listener_open_tcp(struct loop *loop, const char *option, const 
                                    listener_fn *fn, void *arg, char *error, size_t error_size);
 /* Its form alone. */
 bool listener_check_address(const char *option, const char *address, char *error, size_t error_size);
-/* Of two well-formed addresses: the second could not be bound beside the first. Names are compared as text. */
+/* Of two well-formed addresses: the second could not be bound beside the first. Names are compared as text.
+ */
 bool listener_same_port(const char *address, const char *other);
 /* What can be said of a Unix socket's path without making one: its length, its directory, what is there. */
 bool listener_check_unix(const char *option, const char *path, char *error, size_t error_size);
