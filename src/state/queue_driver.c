@@ -97,7 +97,8 @@ static void on_ticked(struct queue_op *op)
         LOG(d->options.log, LOG_WARN, "tasks are dead, their last lease has ended: GET /tasks?state=dead",
             LOG_I("tasks", t->died));
     if (!op->local)
-        queue_waits_ready(d->options.waits, (unsigned)t->promoted, SLICE_NONE, false); /* the file tells itself */
+        queue_waits_ready(d->options.waits, (unsigned)t->promoted, SLICE_NONE,
+                          false); /* the file tells itself */
     tick_in(d, t->more ? 0 : pause_ms(d, t->next_ms));
     if (t->inbox == 0 || d->adopting || d->stopped) return;
     d->adopting = true;
