@@ -220,7 +220,7 @@ bool listener_check_unix(const char *option, const char *path, char *error, size
     if (slash) memcpy(directory, path, (size_t)(slash - path) + 1);
     if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
         failure = EADDRINUSE;
-    else if (access(directory, W_OK | X_OK) != 0)
+    else if (access(directory, W_OK | X_OK) != 0 && errno != ENOENT) /* a service manager may make it later */
         failure = errno;
     if (failure) refuse(option, path, failure, true, error, error_size);
     return failure == 0;

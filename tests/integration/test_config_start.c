@@ -210,7 +210,7 @@ static const struct mistake {
      "Cannot assign requested address", "give an address of this machine", false},
     {"PHOENIX_ADMIN_LISTEN=:-1", "admin.listen :-1", "a number", "write host:port", true},
     {"PHOENIX_HTTP_UNIX_SOCKET=/nonexistent/a.sock", "http.unix_socket /nonexistent/a.sock",
-     "No such file or directory", "make its directory", true},
+     "No such file or directory", "make its directory", false},
     {"PHOENIX_HTTP_UNIX_SOCKET=/etc/passwd", "http.unix_socket /etc/passwd", "no socket", "remove it", true},
     {"PHOENIX_HTTP_UNIX_SOCKET=/tmp/" LONG, "http.unix_socket /tmp/", "at most 107 bytes", "a shorter one",
      true},
