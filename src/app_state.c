@@ -1,6 +1,7 @@
 /* app_state: see the header. */
 #include "app_state.h"
 
+#include "engine/local/db_queue.h"
 #include "state/cache_journal.h"
 
 #include <errno.h>
@@ -138,12 +139,19 @@ static void on_aside(void *arg, const struct db_entry *entry)
     (void)snprintf(a->reason, sizeof a->reason, "%.*s", (int)entry->body.len, entry->body.ptr);
 }
 
+static void on_note(void *arg, const struct db_queue_note *note)
+{
+    int64_t *oldest_ms = &((struct app_state *)arg)->seen.oldest_stamp_ms;
+    if (!*oldest_ms || note->stamp_ms < *oldest_ms) *oldest_ms = note->stamp_ms;
+}
+
 static enum db_result run_look(struct db *db, void *arg)
 {
     struct app_state *s = arg;
     s->seen = (struct db_journal_stats){0};
     s->aside_count = 0;
     enum db_result result = db_journal_stats(db, &s->seen);
+    if (result == DB_OK) result = db_queue_notes(db, 1, on_note, s);
     if (result != DB_OK || !s->seen.set_aside) return result;
     return db_journal_each(db, true, HOUSE_ASIDE_MAX, on_aside, s);
 }

@@ -4,6 +4,7 @@
 
 #include "app_machine.h"
 #include "http/auth.h"
+#include "state/cache_journal.h"
 
 enum { DRAIN_LOOK_MS = 20 };
 
@@ -18,6 +19,17 @@ static unsigned exchanges_open(struct app *app)
     for (unsigned i = 0; i < app->worker_count; i++)
         open += server_exchanges(app->workers[i].server);
     return open;
+}
+
+/* Deletions are pending and journaled as well. */
+static void note_left(struct app *app, const struct lru_stats *stats)
+{
+    const struct house_shared *s = &app->shared;
+    int64_t pending = (int64_t)stats->pending_entries, deletions = (int64_t)cache_journal_rows(s->cache);
+    LOG(s->log, LOG_WARN, "drain timeout over", LOG_I("requests", exchanges_open(app)),
+        LOG_I("pending_writes_lost", pending > deletions ? pending - deletions : 0),
+        LOG_I("journal_entries_kept", (int64_t)unsettled_entries(s->unsettled) + deletions),
+        LOG_I("tasks_kept", app->queue_replay ? queue_replay_held(app->queue_replay) : 0));
 }
 
 static void on_drain_timer(void *arg)
@@ -35,10 +47,7 @@ static void on_drain_timer(void *arg)
                          app);
         return;
     }
-    if (!done)
-        LOG(app->shared.log, LOG_WARN, "drain timeout over", LOG_I("requests", exchanges_open(app)),
-            LOG_I("pending_writes_lost", stats.pending_entries),
-            LOG_I("journal_entries_kept", (int64_t)unsettled_entries(app->shared.unsettled)));
+    if (!done) note_left(app, &stats);
     loop_stop(app->loop);
 }
 

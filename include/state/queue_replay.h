@@ -32,6 +32,8 @@ void queue_replay_destroy(struct queue_replay **replay);
 
 /* Nothing in flight and nothing left; of what is leased here, nothing can be handed back yet. */
 bool queue_replay_idle(const struct queue_replay *replay);
+/* Tasks, acks and nacks that were in the spool when it was last looked at. */
+int64_t queue_replay_held(const struct queue_replay *replay);
 
 struct queue_replay_stats {
     int64_t tasks, known;      /* handed back; of these, Redis had the id */

@@ -7,6 +7,7 @@
 #include "state/queue_replay.h"
 
 #include "queue_local.h"
+#include "state/record_replay.h"
 
 #include <stdlib.h>
 
@@ -38,7 +39,7 @@ struct queue_replay {
     struct db_task_view tasks[BATCH];
     bool note_done[BATCH], task_done[BATCH];
     size_t note_count, task_count, nack_at;
-    unsigned expired, given_up;
+    unsigned expired, given_up, lost; /* lost: given up, and Redis still has the task */
     int64_t became_ready;
 };
 
@@ -55,6 +56,11 @@ const struct queue_replay_stats *queue_replay_stats(const struct queue_replay *r
 static bool may_start(const struct queue_replay *r)
 {
     return !queue_is_away(r->store) && queue_is_quiet(r->store);
+}
+
+int64_t queue_replay_held(const struct queue_replay *r)
+{
+    return r->held;
 }
 
 bool queue_replay_idle(const struct queue_replay *r)
@@ -319,6 +325,7 @@ static enum db_result give_up_old(struct queue_replay *r, struct db *db, int64_t
         enum db_result result = db_queue_note_remove(db, r->notes[i].seq);
         if (result != DB_OK && result != DB_ABSENT) return result;
         r->given_up++;
+        r->lost += r->notes[i].receipt.len > 0 && r->notes[i].receipt.ptr[0] == 'r';
     }
     r->note_count = kept;
     return DB_OK;
@@ -331,7 +338,7 @@ static enum db_result run_fetch(struct db *db, void *arg)
     struct db_queue_ticked ticked = {0};
     queue_memory_free(&r->kept);
     r->note_count = r->task_count = 0;
-    r->expired = r->given_up = 0;
+    r->expired = r->given_up = r->lost = 0;
     queue_local_rules(r->store, r->given_us, r->jitter, &rules);
     int64_t ready = db_queue_ready(db);
     enum db_result result = db_queue_tick(db, &rules, TICK_MAX, &ticked);
@@ -347,6 +354,14 @@ static enum db_result run_fetch(struct db *db, void *arg)
     return result == DB_OK && r->kept.failed ? DB_FULL : result;
 }
 
+static void note_lost(struct queue_replay *r)
+{
+    metrics_count(r->options.cell, METRIC_JOURNAL_REPLAYS, HANDBACK_GIVEN_UP, 0, r->lost);
+    LOG(r->options.log, LOG_WARN,
+        "acks and nacks are older than spool.age_max: given up, their tasks run again",
+        LOG_I("tasks", r->lost));
+}
+
 static void on_fetched(struct spool_op *op)
 {
     struct queue_replay *r = op->arg;
@@ -357,6 +372,7 @@ static void on_fetched(struct spool_op *op)
     }
     r->stats.expired += r->expired;
     r->stats.given_up += r->given_up;
+    if (r->lost > 0) note_lost(r);
     if (r->became_ready > 0 && r->limit == 0 && options->on_ready)
         options->on_ready(options->ready_arg, r->became_ready, SLICE_NONE);
     if (r->note_count == 0 && r->task_count == 0) {

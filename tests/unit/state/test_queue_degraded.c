@@ -2,6 +2,7 @@
  * a fake, the spool's file, and a circuit that the test opens and closes. */
 #include "queue_fixture.h"
 #include "state/queue_replay.h"
+#include "state/record_replay.h"
 
 #include <semaphore.h>
 
@@ -45,10 +46,18 @@ static void come_back(void)
     RUN_UNTIL(&f.on, redis_pool_ready(f.pool) == 1 && redis_node_quiet(f.node));
 }
 
+static struct metrics *metrics; /* NULL but in the test that reads them */
+
 static struct queue_replay *begin_hand_back(void)
 {
-    struct queue_replay *replay = queue_replay_create(&(struct queue_replay_options){
-        .store = f.store, .loop = f.on.loop, .pool = f.pool, .per_s = 100000, .age_max_ms = 86400000});
+    struct queue_replay *replay =
+        queue_replay_create(&(struct queue_replay_options){.store = f.store,
+                                                           .loop = f.on.loop,
+                                                           .pool = f.pool,
+                                                           .per_s = 100000,
+                                                           .age_max_ms = 86400000,
+                                                           .metrics = metrics,
+                                                           .cell = metrics ? metrics_cell(metrics) : NULL});
     ck_assert_ptr_nonnull(replay);
     return replay;
 }
@@ -111,6 +120,30 @@ START_TEST(a_failed_attempt_counts_and_is_not_forgotten_by_the_hand_back)
     ck_assert_str_eq(queue_take(&f, "", 1, 1000), "ok a#3");
     ck_assert_str_eq(queue_nack_one(&f, "a", queue_receipt(&f, "a"), 0, ""), "ok");
     ck_assert_int_eq(strncmp(queue_one(&f, QUEUE_GET, "a"), "ok a:dead:3", 11), 0);
+}
+END_TEST
+
+START_TEST(an_ack_that_waited_too_long_is_told_as_lost)
+{
+    struct metrics_labels labels = {.name[LABEL_HANDBACK] = "outcome",
+                                    .values[LABEL_HANDBACK] = handback_names,
+                                    .count[LABEL_HANDBACK] = HANDBACK_COUNT};
+    ck_assert_ptr_nonnull(metrics = metrics_create(&labels));
+    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +");
+    ck_assert_str_eq(queue_take(&f, "", 1, 1000), "ok a#1");
+    go_away();
+    ck_assert_str_eq(queue_ack_one(&f, "a", told("a")), "ok +~");
+    ck_assert_str_eq(queue_add(&f, "b", "", 0), "ok +~");
+    ck_assert_str_eq(queue_take(&f, "", 1, 1000), "ok b#1");
+    ck_assert_str_eq(queue_ack_one(&f, "b", told("b")),
+                     "ok +"); /* Redis has not heard of it: nothing is lost */
+    queue_pass_ms(&f, 86400001);
+    come_back();
+    hand_back();
+    ck_assert_int_eq(stats.learnt, 0);
+    ck_assert_int_eq(stats.given_up, 2);
+    ck_assert_uint_eq(metrics_sum(metrics, METRIC_JOURNAL_REPLAYS, HANDBACK_GIVEN_UP, 0), 1);
+    metrics_destroy(&metrics);
 }
 END_TEST
 
@@ -549,6 +582,7 @@ int main(void)
     tcase_add_checked_fixture(c, open_queue, close_queue);
     tcase_add_test(c, what_is_enqueued_while_redis_is_away_is_leased_and_finished_here);
     tcase_add_test(c, a_failed_attempt_counts_and_is_not_forgotten_by_the_hand_back);
+    tcase_add_test(c, an_ack_that_waited_too_long_is_told_as_lost);
     tcase_add_test(c, ranks_times_and_states_come_over_as_they_were);
     tcase_add_test(c, one_that_is_leased_here_stays_until_its_lease_has_ended);
     tcase_add_test(c, what_a_caller_never_got_is_ready_again_at_once);
