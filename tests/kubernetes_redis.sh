@@ -202,6 +202,7 @@ lost() { # as it stays: no node knows where another is
     for n in 0 1 2 3 4 5; do ! cluster_ok $n || return 1; done
 }
 wait_until "they miss each other" lost
+! all_there || fail "the daemon sees nothing of it"
 join || fail "join.sh, after all pods have moved: $(cat "$dir/0/join")"
 linked() { # POD: to its master
     at "$1" info replication | tr -d '\r' | grep -qxE 'role:master|master_link_status:up'
