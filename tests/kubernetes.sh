@@ -45,9 +45,9 @@ check() {
 render() { # OVERLAY: by README's own, all components taken
     local dir=$work/render/$1
     mkdir -p "$dir"
-    sed -n '/^   apiVersion: kustomize/,/^   ```/s/^   \([^`]\)/\1/p' kubernetes/README.md |
+    sed -n '/^   apiVersion: kustomize/,/^$/s/^   \([a-z ]\)/\1/p' kubernetes/README.md |
         sed "s|^  # - |  - |; s|overlays/standalone|overlays/$1|; s|\.\./phoenix-cached/kubernetes|$(realpath --relative-to="$dir" kubernetes)|" >"$dir/kustomization.yaml"
-    grep -q "overlays/$1\$" "$dir/kustomization.yaml" && grep -q 'components/example-secrets$' "$dir/kustomization.yaml" || fail "README's overlay is not found"
+    [ "$(grep -cE "(overlays/$1|components/example-secrets)\$" "$dir/kustomization.yaml")" = 2 ] || fail "README's overlay is not found"
     kubectl kustomize "$dir" >"$work/$1.yaml" 2>"$work/warnings" || fail "$1: $(cat "$work/warnings")"
     [ ! -s "$work/warnings" ] || fail "$1: $(cat "$work/warnings")"
     [ "$(grep -c 'image: registry.example/' "$work/$1.yaml")" = 2 ] || fail "$1: README's images are not taken"
