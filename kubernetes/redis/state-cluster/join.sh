@@ -37,7 +37,7 @@ if assigned; then
     tries=60
     until ok; do
         tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || { echo "it has no majority, or lost a shard: see CLUSTER NODES" >&2; exit 1; }
+        [ "$tries" -gt 0 ] || { echo "not every node is in the majority: see CLUSTER NODES" >&2; exit 1; }
         sleep 1
     done
     exit 0
