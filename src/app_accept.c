@@ -1,6 +1,7 @@
 /* app_accept: listeners, and the worker that each connection goes to. Control thread. */
 #include "app_private.h"
 
+#include "http/auth.h"
 #include "http/routes.h"
 
 #include <stdio.h>
@@ -90,17 +91,29 @@ static struct listener *open_listener(struct app *app, enum inherited_kind kind,
                : listener_open_tcp(app->loop, OPTIONS[kind], address, fn, app, error, size);
 }
 
-bool app_check_addresses(const struct config *c, char *error, size_t size)
+static bool check_api(const struct config *c, const struct inherited *inherited, char *error, size_t size)
 {
-    if (c->http_listen[0] && strcmp(c->http_listen, c->admin_listen) == 0) {
-        (void)snprintf(error, size, "admin.listen %s: is http.listen too; give each a port of its own",
-                       c->admin_listen);
+    bool tcp = c->http_listen[0], un = c->http_unix_socket[0];
+    if (!tcp && !un && inherited->fd[INHERITED_API] < 0 && inherited->fd[INHERITED_UNIX] < 0) {
+        (void)snprintf(error, size,
+                       "http.listen: is empty, and so is http.unix_socket: nobody could ask; "
+                       "give one of them");
         return false;
     }
-    return (!c->http_listen[0] ||
-            listener_check_address(OPTIONS[INHERITED_API], c->http_listen, error, size)) &&
-           (!c->admin_listen[0] ||
-            listener_check_address(OPTIONS[INHERITED_ADMIN], c->admin_listen, error, size));
+    return (!tcp || listener_check_address(OPTIONS[INHERITED_API], c->http_listen, error, size)) &&
+           (!un || inherited->fd[INHERITED_UNIX] >= 0 ||
+            listener_check_unix(OPTIONS[INHERITED_UNIX], c->http_unix_socket, error, size));
+}
+
+bool app_check_addresses(const struct config *c, const struct inherited *inherited, char *error, size_t size)
+{
+    if (!check_api(c, inherited, error, size)) return false;
+    if (!c->admin_listen[0]) return true;
+    if (!listener_check_address(OPTIONS[INHERITED_ADMIN], c->admin_listen, error, size)) return false;
+    if (!c->http_listen[0] || !listener_same_port(c->http_listen, c->admin_listen)) return true;
+    (void)snprintf(error, size, "admin.listen %s: http.listen %s has this port; give each a port of its own",
+                   c->admin_listen, c->http_listen);
+    return false;
 }
 
 bool app_open_listeners(struct app *app, char *error, size_t size)
@@ -122,6 +135,8 @@ bool app_open_listeners(struct app *app, char *error, size_t size)
         *listeners[i].out = open_listener(app, kind, listeners[i].address, listeners[i].fn, error, size);
         if (!*listeners[i].out) return false;
     }
+    app->shared.api_open = app->api_listener && !listener_is_local(app->api_listener) &&
+                           !auth_token_needed(app->shared.http.auth);
     return true;
 }
 

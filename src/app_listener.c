@@ -2,6 +2,8 @@
  * drains instead of spinning. */
 #include "app_listener.h"
 
+#include "http/auth.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -14,6 +16,8 @@
 #include <unistd.h>
 
 enum { BACKLOG = 1024, ACCEPT_BATCH = 64, ADDRESS_MAX = 256, PORT_DIGITS = 5, PORT_MAX = 65535 };
+
+#define UNIX_PATH_MAX sizeof(((struct sockaddr_un *)NULL)->sun_path)
 
 struct listener {
     int fd, spare_fd;
@@ -147,6 +151,26 @@ bool listener_check_address(const char *option, const char *address, char *error
     return read_address(option, address, text, &host, &port, error, error_size);
 }
 
+static bool is_any4(const char *host)
+{
+    return !host[0] || strcmp(host, "0.0.0.0") == 0;
+}
+
+bool listener_same_port(const char *address, const char *other)
+{
+    char text[2][ADDRESS_MAX], *host[2], *port[2], none[1];
+    if (!read_address("", address, text[0], &host[0], &port[0], none, sizeof none) ||
+        !read_address("", other, text[1], &host[1], &port[1], none, sizeof none))
+        return false;
+    long wanted = strtol(port[0], NULL, 10);
+    if (wanted == 0 || wanted != strtol(port[1], NULL, 10)) return false;
+    for (int i = 0; i < 2; i++) {
+        if (strcmp(host[i], "::") == 0) return true; /* IPv4's too */
+        if (is_any4(host[i]) && !strchr(host[1 - i], ':')) return true;
+    }
+    return strcasecmp(host[0], host[1]) == 0;
+}
+
 struct listener *listener_open_tcp(struct loop *loop, const char *option, const char *address,
                                    listener_fn *fn, void *arg, char *error, size_t error_size)
 {
@@ -181,26 +205,39 @@ static bool somebody_listens(const struct sockaddr_un *address)
     return yes;
 }
 
+bool listener_check_unix(const char *option, const char *path, char *error, size_t error_size)
+{
+    char directory[UNIX_PATH_MAX] = ".";
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (strlen(path) >= UNIX_PATH_MAX) {
+        snprintf(error, error_size,
+                 "%s %.64s…: a Unix socket's path has at most %zu bytes; choose a shorter one", option, path,
+                 UNIX_PATH_MAX - 1);
+        return false;
+    }
+    int failure = 0;
+    if (slash) memcpy(directory, path, (size_t)(slash - path) + 1);
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        failure = EADDRINUSE;
+    else if (access(directory, W_OK | X_OK) != 0 && errno != ENOENT) /* a service manager may make it later */
+        failure = errno;
+    if (failure) refuse(option, path, failure, true, error, error_size);
+    return failure == 0;
+}
+
 struct listener *listener_open_unix(struct loop *loop, const char *option, const char *path, listener_fn *fn,
                                     void *arg, char *error, size_t error_size)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct stat st;
-    if (strlen(path) >= sizeof address.sun_path) {
-        snprintf(error, error_size,
-                 "%s %.64s…: a Unix socket's path has at most %zu bytes; choose a shorter one", option, path,
-                 sizeof address.sun_path - 1);
+    if (!listener_check_unix(option, path, error, error_size)) return NULL;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (somebody_listens(&address)) {
+        snprintf(error, error_size, "%s %s: another process listens there; stop it, or choose another path",
+                 option, path);
         return NULL;
     }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
-        if (somebody_listens(&address)) {
-            snprintf(error, error_size,
-                     "%s %s: another process listens there; stop it, or choose another path", option, path);
-            return NULL;
-        }
-        unlink(path);
-    }
+    unlink(path); /* a stale socket, if anything */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || chmod(path, 0660) != 0 ||
         listen(fd, BACKLOG) != 0) {
@@ -218,6 +255,14 @@ struct listener *listener_open_unix(struct loop *loop, const char *option, const
 struct listener *listener_open_fd(struct loop *loop, int fd, listener_fn *fn, void *arg)
 {
     return listener_new(loop, fd, fn, arg);
+}
+
+bool listener_is_local(const struct listener *l)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    if (getsockname(l->fd, (struct sockaddr *)&address, &len) != 0) return false;
+    return address.ss_family == AF_UNIX || auth_peer_loopback((const struct sockaddr *)&address);
 }
 
 void listener_drain(struct listener *l)

@@ -58,7 +58,7 @@ struct app {
     struct lock_port *replay_locks;        /* likewise */
     struct record_replay *record_replay;
     struct loop_signal *signals[3];
-    struct loop_timer drain_timer;
+    struct loop_timer token_timer, drain_timer;
     _Atomic int64_t on_the_way; /* connections accepted and not yet counted by a worker */
     int64_t drain_until_us;
     bool draining;
@@ -91,8 +91,8 @@ bool app_build_handback(struct app *app, struct metrics_cell *cell);
 
 /* --- app_accept.c --- */
 
-/* What can be said of the addresses without binding any. */
-bool app_check_addresses(const struct config *c, char *error, size_t size);
+/* What can be said of the addresses without binding any, beside the sockets that are there already. */
+bool app_check_addresses(const struct config *c, const struct inherited *inherited, char *error, size_t size);
 bool app_open_listeners(struct app *app, char *error, size_t size);
 /* For the log: the address of the configuration, or that it was not bound. */
 const char *app_listens_on(const struct app *app, enum inherited_kind kind, const char *address);

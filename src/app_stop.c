@@ -117,6 +117,7 @@ void app_destroy(struct app *app)
     if (app->admin) server_destroy(&app->admin);
     for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++)
         loop_signal_destroy(&app->signals[i]);
+    loop_timer_stop(&app->token_timer);
     loop_timer_stop(&app->drain_timer);
     watchdog_stop(&app->watchdog);
     loop_destroy(&app->loop);

@@ -3,10 +3,10 @@
 
 static const int64_t BAD_KEEP_MS = INT64_C(7) * 86400 * 1000;
 
-static void on_ready(void *arg, int64_t count)
+static void on_ready(void *arg, int64_t count, struct slice agent)
 {
     struct app *app = arg;
-    if (app->shared.waits) queue_waits_ready(app->shared.waits, (unsigned)count, true);
+    if (app->shared.waits) queue_waits_ready(app->shared.waits, (unsigned)count, agent, true);
 }
 
 void app_tasks_mode_changed(void *arg, enum breaker_state to)

@@ -24,8 +24,8 @@ struct config_error {
     char text[512]; /* one line that names the place: file:line, or the variable, and the remedy */
 };
 
-/* A warning for each unknown PHOENIX_* variable that is not a Kubernetes service link (…_PORT*, …_SERVICE_*).
- */
+/* A warning for each unknown PHOENIX_* variable that is no service link of Kubernetes: …_PORT=tcp://…,
+ * …_PORT_80_TCP…, …_SERVICE_HOST, …_SERVICE_PORT…. */
 typedef void config_warn_fn(void *arg, const char *text);
 
 /* Loads defaults, then `path` (NULL: no file), then `environment` (as environ; NULL: none). False, with

@@ -1,5 +1,5 @@
-/* auth: who may speak to the daemon. The bearer token (re-read on SIGHUP) and the Host and Origin rules that
- * keep web pages out. Any thread. */
+/* auth: who may speak to the daemon. The bearer token (re-read when its file changes) and the Host and Origin
+ * rules that keep web pages out. Any thread. */
 #ifndef PHOENIX_HTTP_AUTH_H
 #define PHOENIX_HTTP_AUTH_H
 
@@ -14,8 +14,12 @@ struct auth;
  * in `error` when the file cannot be read or holds no token (blanks around it are cut; 1 to 4096 bytes). */
 struct auth *auth_create(const char *token_file, const char *allowed_hosts, char *error, size_t error_size);
 void auth_destroy(struct auth **a);
-/* Reads the token file again; on failure the old token stays and false is returned with a line in `error`. */
+/* Reads the token file again; on failure the old token stays and false is returned with a line in `error`.
+ * One thread calls this and the next. */
 bool auth_reload(struct auth *a, char *error, size_t error_size);
+/* Whether the file is another, or was written, removed or opened to us, since it was last read or found to be
+ * unreadable. A look at the file system. */
+bool auth_file_changed(const struct auth *a);
 
 /* Whether a token is asked for at all; never changes. */
 bool auth_token_needed(const struct auth *a);

@@ -25,6 +25,7 @@ struct house_aside {
 /* Shared by all loops; written before the threads start, the atomics apart. */
 struct house_shared {
     struct http_shared http;
+    bool api_open; /* beyond this machine, and no token is asked for */
     struct cache_store *cache;
     struct lru *lru;
     struct redis_topology *cache_redis; /* NULL: embedded */

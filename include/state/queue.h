@@ -138,8 +138,9 @@ struct queue_store_options {
     struct redis_topology *redis; /* NULL: embedded */
     struct spool *spool;          /* NULL: without one, where there is a node */
     const struct clock *clock;    /* embedded mode's */
-    /* Tasks have become ready in the file: whoever waits in this daemon should look. On a port's loop. */
-    void (*on_ready)(void *arg, int64_t count);
+    /* Tasks have become ready in the file: whoever waits in this daemon should look. On a port's loop. Agent
+     * as in in.wait. */
+    void (*on_ready)(void *arg, int64_t count, struct slice agent);
     void *ready_arg;
     const char *prefix; /* redis.prefix; borrowed */
     int64_t retry_base_ms, retry_max_ms, dedupe_ms;
@@ -240,7 +241,8 @@ struct queue_op {
             /* Not 0: no word on whether it waits. It was told of so many ready tasks that nobody of its own
              * wanted: the next daemon is told, unless none is ready any more or all have been. */
             unsigned pass_on;
-            unsigned hops; /* daemons that were told of these */
+            unsigned hops;      /* daemons that were told of these */
+            struct slice agent; /* whom they name; "*" nobody; empty: several, or not known */
         } wait;
     } in;
     int64_t deadline_us;

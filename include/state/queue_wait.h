@@ -44,9 +44,9 @@ bool queue_waits_open(struct queue_waits *waits, struct loop *control, struct qu
                       struct metrics_cell *cell);
 void queue_waits_close(struct queue_waits *waits);
 
-/* Any thread: `count` tasks became ready in this daemon. `local`: Redis does not know them, so only this
- * daemon can tell of them; else they count where the subscription does not. */
-void queue_waits_ready(struct queue_waits *waits, unsigned count, bool local);
+/* Any thread: `count` tasks became ready in this daemon; agent as in queue_op.in.wait. `local`: Redis does
+ * not know them, so only this daemon can tell of them; else they count where the subscription does not. */
+void queue_waits_ready(struct queue_waits *waits, unsigned count, struct slice agent, bool local);
 /* Any thread: Redis went away or came back; who waits looks where the tasks are now. */
 void queue_waits_mode_changed(struct queue_waits *waits);
 /* Waiting now, all ports. Any thread. */

@@ -6,6 +6,7 @@
 
 #include "config/config_room.h"
 
+#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,9 +122,20 @@ static bool load_defaults(struct config_load *load)
 
 /* Kubernetes hands every pod variables that are made of its services' names, so a service that is called
  * phoenix-something would otherwise bring a page of warnings. */
-static bool is_service_link(const char *name)
+static bool is_service_link(const char *name, const char *value)
 {
-    return strstr(name, "_PORT") || strstr(name, "_SERVICE_");
+    static const struct {
+        const char *name, *value; /* a pattern, and how the value begins */
+    } links[] = {
+        {"*_SERVICE_HOST", ""},     {"*_SERVICE_PORT", ""},     {"*_SERVICE_PORT_*", ""},
+        {"*_PORT", "tcp://"},       {"*_PORT", "udp://"},       {"*_PORT", "sctp://"},
+        {"*_PORT_[0-9]*_TCP*", ""}, {"*_PORT_[0-9]*_UDP*", ""}, {"*_PORT_[0-9]*_SCTP*", ""},
+    };
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+        if (fnmatch(links[i].name, name, 0) == 0 &&
+            strncmp(value, links[i].value, strlen(links[i].value)) == 0)
+            return true;
+    return false;
 }
 
 static size_t find_env(const char *name)
@@ -158,7 +170,7 @@ static bool load_environment(struct config_load *load, char *const environment[]
         (void)snprintf(name, sizeof name, "%.*s", (int)(equals - *environment), *environment);
         size_t at = find_env(name);
         if (at == CONFIG_OPTIONS) {
-            if (warn && !is_service_link(name)) warn_unknown(name, warn, warn_arg);
+            if (warn && !is_service_link(name, equals + 1)) warn_unknown(name, warn, warn_arg);
             continue;
         }
         if (load->line[at] == CONFIG_LINE_ENV) continue; /* listed twice: the first counts, as for getenv */

@@ -1,6 +1,6 @@
 /* auth: the bearer token and the Host and Origin rules. The list of allowed hosts never changes; the token is
- * read again on request, so it sits behind a lock, which nobody takes where no token is asked for. The token
- * itself never reaches a log line or an error text. */
+ * read again while others ask, so it sits behind a lock, which nobody takes where no token is asked for. The
+ * token itself never reaches a log line or an error text. */
 #include "http/auth.h"
 #include "util/random.h"
 
@@ -10,12 +10,22 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { TOKEN_MAX = 4096, HOST_MAX = 255 };
 
+/* The file as it was when the token was last read, or was to be read; all 0: it was not there. */
+struct seen {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed; /* its content, or who may read it */
+};
+
 struct auth {
     char *token_file; /* NULL: no token is asked for */
-    char *allowed;    /* names, each followed by a NUL; an empty one ends the list */
+    struct seen seen;
+    char *allowed; /* names, each followed by a NUL; an empty one ends the list */
     pthread_mutex_t lock;
     char *token; /* under the lock */
     size_t token_len;
@@ -82,6 +92,43 @@ static char *split_hosts(const char *text)
     return list;
 }
 
+/* Follows links: Kubernetes replaces a directory behind one. */
+static struct seen look_at(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return (struct seen){0};
+    return (struct seen){st.st_dev, st.st_ino, st.st_size, st.st_ctim};
+}
+
+static bool is_same(const struct seen *a, const struct seen *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+bool auth_file_changed(const struct auth *a)
+{
+    if (!a->token_file) return false;
+    const struct seen now = look_at(a->token_file);
+    return !is_same(&now, &a->seen);
+}
+
+bool auth_reload(struct auth *a, char *error, size_t error_size)
+{
+    if (!a->token_file) return true;
+    a->seen = look_at(a->token_file); /* before: a change while it is read is seen the next time */
+    char *token = NULL;
+    size_t len = 0;
+    if (!read_token(a->token_file, &token, &len, error, error_size)) return false;
+    (void)pthread_mutex_lock(&a->lock);
+    char *old = a->token;
+    a->token = token;
+    a->token_len = len;
+    (void)pthread_mutex_unlock(&a->lock);
+    free(old);
+    return true;
+}
+
 struct auth *auth_create(const char *token_file, const char *allowed_hosts, char *error, size_t error_size)
 {
     struct auth *a = calloc(1, sizeof *a);
@@ -94,7 +141,7 @@ struct auth *auth_create(const char *token_file, const char *allowed_hosts, char
     if (!(a->allowed = split_hosts(allowed_hosts))) goto no_memory;
     if (token_file[0] == '\0') return a;
     if (!(a->token_file = strdup(token_file))) goto no_memory;
-    if (read_token(token_file, &a->token, &a->token_len, error, error_size)) return a;
+    if (auth_reload(a, error, error_size)) return a;
     auth_destroy(&a);
     return NULL;
 no_memory:
@@ -113,21 +160,6 @@ void auth_destroy(struct auth **ref)
     free(a->allowed);
     free(a->token);
     free(a);
-}
-
-bool auth_reload(struct auth *a, char *error, size_t error_size)
-{
-    if (!a->token_file) return true;
-    char *token = NULL;
-    size_t len = 0;
-    if (!read_token(a->token_file, &token, &len, error, error_size)) return false;
-    (void)pthread_mutex_lock(&a->lock);
-    char *old = a->token;
-    a->token = token;
-    a->token_len = len;
-    (void)pthread_mutex_unlock(&a->lock);
-    free(old);
-    return true;
 }
 
 bool auth_token_needed(const struct auth *a)

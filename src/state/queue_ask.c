@@ -238,6 +238,7 @@ static void ask_one(struct queue_work *w, const struct queue_store_options *opti
         queue_arg(w, op->in.wait.waits ? SLICE_LITERAL("1") : SLICE_LITERAL("0"));
         queue_arg_int(w, op->in.wait.pass_on);
         queue_arg_int(w, op->in.wait.hops);
+        queue_arg(w, op->in.wait.agent);
         break;
     default: /* QUEUE_COUNTS has no arguments */
         break;

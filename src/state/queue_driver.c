@@ -52,7 +52,7 @@ static void on_adopted(struct queue_op *op)
         LOG(d->options.log, LOG_WARN,
             "items of the inbox are no tasks and were set aside: GET /tasks?state=bad",
             LOG_I("items", op->adopted.bad));
-    queue_waits_ready(d->options.waits, (unsigned)op->adopted.added, false);
+    queue_waits_ready(d->options.waits, (unsigned)op->adopted.added, SLICE_NONE, false);
     if (op->adopted.shown == 0 || d->stopped) return;
     d->adopting = true;
     start(d, &d->adopt, QUEUE_ADOPT, on_adopted);
@@ -97,7 +97,8 @@ static void on_ticked(struct queue_op *op)
         LOG(d->options.log, LOG_WARN, "tasks are dead, their last lease has ended: GET /tasks?state=dead",
             LOG_I("tasks", t->died));
     if (!op->local)
-        queue_waits_ready(d->options.waits, (unsigned)t->promoted, false); /* the file tells itself */
+        queue_waits_ready(d->options.waits, (unsigned)t->promoted, SLICE_NONE,
+                          false); /* the file tells itself */
     tick_in(d, t->more ? 0 : pause_ms(d, t->next_ms));
     if (t->inbox == 0 || d->adopting || d->stopped) return;
     d->adopting = true;

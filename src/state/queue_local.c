@@ -193,6 +193,16 @@ static void on_deadline(void *arg)
     op->done(op);
 }
 
+/* Whom the tasks name that it made ready; as in queue_op.in.wait. */
+static struct slice agent_of(const struct queue_op *op)
+{
+    if (op->verb != QUEUE_ENQUEUE) return SLICE_NONE;
+    struct slice agent = op->in.enqueue.tasks[0].agent;
+    for (size_t i = 1; i < op->in.enqueue.count; i++)
+        if (!slice_equal(op->in.enqueue.tasks[i].agent, agent)) return SLICE_NONE;
+    return agent.len > 0 ? agent : SLICE_LITERAL("*");
+}
+
 static void on_spooled(struct spool_op *spool_op)
 {
     struct queue_local_work *w = spool_op->arg;
@@ -209,9 +219,9 @@ static void on_spooled(struct spool_op *spool_op)
                w->local) {
         queue_local_return(w->local, w->mine.op_id);
     }
-    int64_t ready = spool_op->committed ? w->became_ready : 0;
+    if (spool_op->committed && w->became_ready > 0 && options->on_ready)
+        options->on_ready(options->ready_arg, w->became_ready, agent_of(&w->mine));
     free_work(w);
-    if (ready > 0 && options->on_ready) options->on_ready(options->ready_arg, ready);
 }
 
 static bool only_reads(enum queue_verb verb, enum queue_local_mode mode)

@@ -173,6 +173,7 @@ static void on_settled(struct redis_call *call)
         if (!is_finish(&r->notes[i]) || r->note_done[i]) continue;
         char said = call->replies[0].text.ptr[at++];
         r->note_done[i] = true;
+        queue_sent_note(r->store->sent, r->notes[i].id);
         r->stats.learnt++;
         if (said != '-') continue;
         r->stats.conflicts++;
@@ -241,6 +242,7 @@ static void on_restored(struct redis_call *call)
         r->task_done[i] = true;
         r->stats.tasks++;
         r->stats.known += call->replies[0].text.ptr[i] != '+';
+        queue_sent_note(r->store->sent, r->tasks[i].id);
     }
     remove_done(r);
 }
@@ -356,7 +358,7 @@ static void on_fetched(struct spool_op *op)
     r->stats.expired += r->expired;
     r->stats.given_up += r->given_up;
     if (r->became_ready > 0 && r->limit == 0 && options->on_ready)
-        options->on_ready(options->ready_arg, r->became_ready);
+        options->on_ready(options->ready_arg, r->became_ready, SLICE_NONE);
     if (r->note_count == 0 && r->task_count == 0) {
         begin_later(r, IDLE_MS);
         return;

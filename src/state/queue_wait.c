@@ -1,7 +1,7 @@
 /* queue_wait: a loop's waiters.
  *
  *   group   those who ask for the same agents: a line of idle ones, oldest first, and those who are trying
- *   credit  how many more of a group shall try: what it was told, less what was tried since
+ *   credit  how many more of a group shall try: what it was told that it may want, less what was tried since
  *   probes  how many more shall though nobody said so: two for each try that found something unhinted
  *
  * A try that finds nothing, begun after the last hint, ends both: whatever was ready is taken, and the group
@@ -61,6 +61,16 @@ static bool key_is(const struct queue_wait_group *g, const struct queue_op *op)
         at += agent.len + 1;
     }
     return at == end;
+}
+
+/* Whether those may want a task of this agent (as in a hint). */
+static bool may_want(const struct queue_wait_group *g, const char *agent)
+{
+    if (!*agent || g->key_len == 0) return true;
+    const char *at = g->key, *end = g->key + g->key_len;
+    while (at < end && strcmp(at, agent) != 0)
+        at += strlen(at) + 1;
+    return at < end;
 }
 
 static struct queue_wait_group *find_group(struct queue_wait_port *port, const struct queue_op *op)
@@ -170,8 +180,10 @@ static void try(struct queue_waiter *w)
     w->trying = true;
     w->told = port->hints;
     w->epoch = queue_wake_epoch(port->waits);
-    port->trying++;
-    if (w->group) w->group->trying++;
+    if (w->group) {
+        port->trying++;
+        w->group->trying++;
+    }
     queue_start(port->queue, &w->op);
 }
 
@@ -271,7 +283,7 @@ static void on_tried(struct queue_op *op)
     struct queue_wait_group *g = w->group;
     bool found = op->status == STATUS_OK && op->results > 0;
     w->trying = false;
-    port->trying--;
+    if (g) port->trying--;
     if (found)
         on_found(w);
     else if (g && (op->status == STATUS_OK || op->status == STATUS_REDIS_UNAVAILABLE))
@@ -292,6 +304,7 @@ static void take_hint(struct queue_wait_port *port, const struct queue_hint *hin
 {
     port->hints++;
     for (struct queue_wait_group *g = port->groups; g; g = g->next) {
+        if (!may_want(g, hint->agent)) continue;
         unsigned most = g->idle + g->trying, *what = hint->ask ? &g->probes : &g->credit;
         *what = hint->ask ? 1 : *what + hint->count;
         if (*what > most) *what = most;

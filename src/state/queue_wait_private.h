@@ -6,18 +6,20 @@
 #include "state/queue_wait.h"
 
 #include "engine/redis/subscriber.h"
+#include "util/uri.h"
 
 #include <pthread.h>
 
-enum { HINT_MAX = 1000 };
+enum { HINT_MAX = 1000, HINT_AGENT_SIZE = ID_LEN_MAX + 1 };
 
 /* `count` tasks are ready. Zeroed: none is known of. */
 struct queue_hint {
     unsigned count;
-    unsigned ports; /* that may still be told, once nobody here can use it */
-    unsigned hops;  /* daemons that were told before this one */
-    bool published; /* it came through Redis, and goes on there */
-    bool ask;       /* nobody said so: look */
+    unsigned ports;              /* that may still be told, once nobody here can use it */
+    unsigned hops;               /* daemons that were told before this one */
+    bool published;              /* it came through Redis, and goes on there */
+    bool ask;                    /* nobody said so: look */
+    char agent[HINT_AGENT_SIZE]; /* as in queue_op.in.wait */
 };
 
 struct queue_waits {
@@ -38,6 +40,7 @@ struct queue_waits {
     struct redis_subscriber *subscriber;
     struct loop_timer timer;
     struct queue_op stand, pass; /* QUEUE_WAITs */
+    struct queue_hint passed;    /* what pass tells */
     bool stand_runs, stand_again, pass_runs;
     /* under the lock, which is held across no call */
     pthread_mutex_t lock;

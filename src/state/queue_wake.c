@@ -19,6 +19,10 @@ bool queue_hint_add(struct queue_hint *into, const struct queue_hint *more)
     if (first || more->hops < into->hops) into->hops = more->hops;
     into->published |= more->published;
     into->ask |= more->ask;
+    if (first)
+        memcpy(into->agent, more->agent, sizeof into->agent);
+    else if (strcmp(into->agent, more->agent) != 0)
+        into->agent[0] = '\0';
     return first;
 }
 
@@ -42,17 +46,19 @@ static void pass(struct queue_waits *w)
 {
     if (w->pass_runs) return;
     pthread_mutex_lock(&w->lock);
-    struct queue_hint hint = w->passing;
+    w->passed = w->passing;
     w->passing = (struct queue_hint){0};
     pthread_mutex_unlock(&w->lock);
-    if (hint.count == 0 || !redis_is_there(w)) return;
+    if (w->passed.count == 0 || !redis_is_there(w)) return;
     w->pass_runs = true;
-    w->pass = (struct queue_op){
-        .verb = QUEUE_WAIT,
-        .in.wait = {.daemon = slice_of(w->daemon), .pass_on = hint.count, .hops = hint.hops},
-        .deadline_us = loop_now_us(w->control) + OP_MS * INT64_C(1000),
-        .done = on_passed,
-        .arg = w};
+    w->pass = (struct queue_op){.verb = QUEUE_WAIT,
+                                .in.wait = {.daemon = slice_of(w->daemon),
+                                            .pass_on = w->passed.count,
+                                            .hops = w->passed.hops,
+                                            .agent = slice_of(w->passed.agent)},
+                                .deadline_us = loop_now_us(w->control) + OP_MS * INT64_C(1000),
+                                .done = on_passed,
+                                .arg = w};
     queue_start(w->queue, &w->pass);
 }
 
@@ -110,11 +116,18 @@ static void look_all(struct queue_waits *w)
         if (queue_wait_port_waiting(w->ports[i]) > 0) queue_wait_port_tell(w->ports[i], &hint);
 }
 
-void queue_waits_ready(struct queue_waits *w, unsigned count, bool local)
+static void name_agent(struct queue_hint *hint, struct slice agent)
+{
+    if (agent.len > 0 && agent.len < sizeof hint->agent) memcpy(hint->agent, agent.ptr, agent.len);
+}
+
+void queue_waits_ready(struct queue_waits *w, unsigned count, struct slice agent, bool local)
 {
     /* What Redis knows it publishes to whose turn it is: telling our own besides would give them more. */
     if (count == 0 || (!local && atomic_load(&w->live) && atomic_load(&w->standing))) return;
-    queue_wake_next(w, NULL, (struct queue_hint){.count = count < HINT_MAX ? count : HINT_MAX});
+    struct queue_hint hint = {.count = count < HINT_MAX ? count : HINT_MAX};
+    name_agent(&hint, agent);
+    queue_wake_next(w, NULL, hint);
 }
 
 unsigned queue_waits_waiting(struct queue_waits *w)
@@ -141,7 +154,7 @@ static void on_stood(struct queue_op *op)
         atomic_store(&w->standing, false);
         end_epoch(w);
     }
-    if (op->status == STATUS_OK && op->count > 0) {
+    if (op->status != STATUS_OK || op->count > 0) {
         end_epoch(w); /* they may have become ready before we stood */
         look_all(w);
     }
@@ -215,23 +228,20 @@ void queue_waits_mode_changed(struct queue_waits *w)
 
 /* --- the subscription --- */
 
-/* "<count>", and of what other daemons passed on " <hops>" behind it. */
+/* "<count> <hops> <agent>" (queue_add.lua). */
 static void on_message(void *arg, struct slice payload)
 {
-    struct queue_waits *w = arg;
-    unsigned numbers[2] = {0, 0}, at = 0;
-    for (size_t i = 0; i < payload.len; i++) {
-        char c = payload.ptr[i];
-        if (c == ' ' && at == 0)
-            at = 1;
-        else if (c >= '0' && c <= '9' && numbers[at] < HINT_MAX)
-            numbers[at] = numbers[at] * 10 + (unsigned)(c - '0');
-    }
-    if (numbers[0] == 0) return;
-    queue_wake_next(w, NULL,
-                    (struct queue_hint){.count = numbers[0] < HINT_MAX ? numbers[0] : HINT_MAX,
-                                        .hops = numbers[1],
-                                        .published = true});
+    struct queue_hint hint = {.published = true};
+    unsigned *numbers[] = {&hint.count, &hint.hops};
+    size_t at = 0;
+    for (size_t n = 0; n < 2; n++, at++)
+        for (; at < payload.len && payload.ptr[at] != ' '; at++)
+            if (payload.ptr[at] >= '0' && payload.ptr[at] <= '9' && *numbers[n] < HINT_MAX)
+                *numbers[n] = *numbers[n] * 10 + (unsigned)(payload.ptr[at] - '0');
+    if (hint.count == 0) return;
+    if (hint.count > HINT_MAX) hint.count = HINT_MAX;
+    if (at < payload.len) name_agent(&hint, (struct slice){payload.ptr + at, payload.len - at});
+    queue_wake_next(arg, NULL, hint);
 }
 
 static void on_live(void *arg)

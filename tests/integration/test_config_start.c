@@ -13,7 +13,8 @@ struct run {
     char *out, *err;
 };
 
-/* Runs the daemon with these arguments and environment until it ends by itself. */
+/* Runs the daemon with these arguments and environment until it ends by itself. On ports of its own: another
+ * daemon may have the default ones. */
 static struct run run(const char *const *args, const char *const *env)
 {
     static int serial;
@@ -30,7 +31,8 @@ static struct run run(const char *const *args, const char *const *env)
     scratch_path(out, FORMAT(name, "out-%d.txt", serial));
     scratch_path(err, FORMAT(name, "err-%d.txt", serial));
     scratch_path(path, FORMAT(name, "spool-%d.db", serial));
-    const char *first[] = {FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", path), NULL};
+    const char *first[] = {FORMAT(spool, "PHOENIX_SPOOL_PATH=%s", path), "PHOENIX_HTTP_LISTEN=127.0.0.1:0",
+                           "PHOENIX_ADMIN_LISTEN=127.0.0.1:0", NULL};
     const char **environment = daemon_environment(first, env);
     struct run r = {.status = process_run(argv, environment, 10000, out, err)};
     free(environment);
@@ -188,6 +190,9 @@ START_TEST(mistakes_in_the_environment_name_their_variable)
 }
 END_TEST
 
+#define TEN  "0123456789"
+#define LONG TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "012" /* with /tmp/ 108 */
+
 /* What somebody may get wrong who starts it for the first time: the option and the value, the cause, what to
  * do. `checked`: --check-config finds it too, since it needs neither a port nor the file. */
 static const struct mistake {
@@ -206,7 +211,10 @@ static const struct mistake {
     {"PHOENIX_ADMIN_LISTEN=:-1", "admin.listen :-1", "a number", "write host:port", true},
     {"PHOENIX_HTTP_UNIX_SOCKET=/nonexistent/a.sock", "http.unix_socket /nonexistent/a.sock",
      "No such file or directory", "make its directory", false},
-    {"PHOENIX_HTTP_UNIX_SOCKET=/etc/passwd", "http.unix_socket /etc/passwd", "no socket", "remove it", false},
+    {"PHOENIX_HTTP_UNIX_SOCKET=/etc/passwd", "http.unix_socket /etc/passwd", "no socket", "remove it", true},
+    {"PHOENIX_HTTP_UNIX_SOCKET=/tmp/" LONG, "http.unix_socket /tmp/", "at most 107 bytes", "a shorter one",
+     true},
+    {"PHOENIX_HTTP_LISTEN=", "http.listen", "nobody could ask", "give one of them", true},
     {"PHOENIX_SPOOL_PATH=/nonexistent/a.db", "spool.path /nonexistent/a.db", "No such file or directory",
      "make its directory", true},
     {"PHOENIX_SPOOL_PATH=/etc/passwd/a.db", "spool.path /etc/passwd/a.db", "Not a directory",
@@ -259,12 +267,39 @@ START_TEST(a_token_file_without_a_token_stops_the_start)
 }
 END_TEST
 
-START_TEST(one_address_for_both_listeners_is_told_as_that)
+START_TEST(one_port_for_both_listeners_is_told_as_that)
 {
-    static const char *const env[] = {"PHOENIX_HTTP_LISTEN=127.0.0.1:8379",
-                                      "PHOENIX_ADMIN_LISTEN=127.0.0.1:8379", NULL};
-    expect_refusal(NULL, env, "admin.listen 127.0.0.1:8379", "a port of its own");
-    expect_refusal(ARGS("--check-config"), env, "admin.listen 127.0.0.1:8379", "a port of its own");
+    static const char *const pairs[][2] = {
+        {"127.0.0.1:8379", "127.0.0.1:8379"}, {"0.0.0.0:8379", "127.0.0.1:8379"},
+        {"127.0.0.1:8379", ":08379"},         {"[::]:8379", "127.0.0.1:8379"},
+        {"[::1]:8379", "[::]:8379"},          {":8379", "localhost:8379"},
+    };
+    char api[64], admin[64], place[64], cause[64];
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        const char *const env[] = {FORMAT(api, "PHOENIX_HTTP_LISTEN=%s", pairs[i][0]),
+                                   FORMAT(admin, "PHOENIX_ADMIN_LISTEN=%s", pairs[i][1]), NULL};
+        FORMAT(place, "admin.listen %s", pairs[i][1]);
+        FORMAT(cause, "http.listen %s", pairs[i][0]);
+        expect_refusal(NULL, env, place, cause);
+        expect_refusal(ARGS("--check-config"), env, cause, "give each a port of its own");
+    }
+}
+END_TEST
+
+START_TEST(one_port_of_two_addresses_is_no_mistake)
+{
+    static const char *const pairs[][2] = {{"127.0.0.1:8379", "127.0.0.2:8379"},
+                                           {"0.0.0.0:8379", "[::1]:8379"},
+                                           {"127.0.0.1:0", "127.0.0.1:0"},
+                                           {"127.0.0.1:8379", ""}};
+    char api[64], admin[64];
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        struct run r =
+            run(ARGS("--check-config"), ARGS(FORMAT(api, "PHOENIX_HTTP_LISTEN=%s", pairs[i][0]),
+                                             FORMAT(admin, "PHOENIX_ADMIN_LISTEN=%s", pairs[i][1])));
+        ck_assert_msg(r.status == 0, "%s %s: %d %s", pairs[i][0], pairs[i][1], r.status, r.err);
+        run_end(&r);
+    }
 }
 END_TEST
 
@@ -315,6 +350,39 @@ START_TEST(a_taken_port_stops_the_start)
     ck_assert_msg(lines(r.err) == 1, "not one line: %s", r.err);
     run_end(&r);
     daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(an_api_that_is_open_without_a_token_is_warned_of)
+{
+    static const char said[] = "the API is open to the network without a token";
+    static const struct {
+        const char *listen;
+        bool token, warned;
+    } cases[] = {{"0.0.0.0:0", false, true}, {":0", false, true},           {"0.0.0.0:0", true, false},
+                 {"", false, false},         {"127.0.0.1:0", false, false}, {"localhost:0", false, false}};
+    char path[TEST_PATH_MAX], listen[64], token[TEST_PATH_MAX + 32];
+    scratch_path(path, "token");
+    scratch_write(path, "s3cret");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct daemon *d = daemon_start(&(struct daemon_options){
+            .env = ARGS(FORMAT(listen, "PHOENIX_HTTP_LISTEN=%s", cases[i].listen),
+                        FORMAT(token, "PHOENIX_HTTP_TOKEN_FILE=%s", cases[i].token ? path : "")),
+            .unix_socket = true});
+        struct http_client *h = http_open(daemon_admin_port(d));
+        const struct http_answer *a = http_get(h, "/readyz");
+        ck_assert_msg((strstr(a->body, said) != NULL) == cases[i].warned, "%s: %s", listen, a->body);
+        http_close(&h);
+        daemon_signal(d, SIGTERM);
+        ck_assert_int_eq(daemon_wait(d, 10000), 0);
+        char *log = daemon_log(d);
+        const char *at = strstr(log, said);
+        ck_assert_msg((at != NULL) == cases[i].warned, "%s: %s", listen, log);
+        ck_assert_msg(!at || (strstr(at, "remedy=\"set http.token_file") && !strstr(at + 1, said)), "%s",
+                      log);
+        free(log);
+        daemon_release(&d);
+    }
 }
 END_TEST
 
@@ -406,10 +474,12 @@ int main(void)
     tcase_add_loop_test(tc, every_mistake_is_told_with_its_cause_and_its_remedy_in_one_line, 0,
                         sizeof mistakes / sizeof mistakes[0]);
     tcase_add_test(tc, a_token_file_without_a_token_stops_the_start);
-    tcase_add_test(tc, one_address_for_both_listeners_is_told_as_that);
+    tcase_add_test(tc, one_port_for_both_listeners_is_told_as_that);
+    tcase_add_test(tc, one_port_of_two_addresses_is_no_mistake);
     tcase_add_test(tc, a_spool_of_another_daemon_stops_the_start_and_does_not_fail_the_check);
     tcase_add_test(tc, unusable_combinations_stop_the_start);
     tcase_add_test(tc, a_taken_port_stops_the_start);
+    tcase_add_test(tc, an_api_that_is_open_without_a_token_is_warned_of);
     tcase_add_test(tc, unknown_variables_warn_and_service_links_do_not);
     tcase_add_test(tc, sigterm_and_sigint_end_with_0);
     tcase_add_test(tc, sighup_rereads_the_log_level);

@@ -5,9 +5,12 @@
 #include "http/routes.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct http_answer *ask(struct stage *s, const char *method, const char *path,
                                      const char *headers)
@@ -165,6 +168,54 @@ START_TEST(the_token_is_asked_for_and_reloaded_on_sighup)
     WAIT_FOR(ask(&s, "GET", "/cache/k", "Authorization: Bearer second-token")->status == 404, 3000);
     EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer first-token"), 401);
     ck_assert(!daemon_log_has(s.d, "second-token"));
+    stage_close(&s);
+}
+END_TEST
+
+static unsigned lines_with(struct daemon *d, const char *text)
+{
+    unsigned n = 0;
+    char *log = daemon_log(d);
+    for (const char *at = log; (at = strstr(at, text)); at++)
+        n++;
+    free(log);
+    return n;
+}
+
+/* As a mounted Secret changes: what is in a new directory, with one rename of the link to it. */
+static void rotate(const char *directory, const char *version, const char *token)
+{
+    char path[2 * TEST_PATH_MAX], link[2 * TEST_PATH_MAX];
+    ck_assert_int_eq(mkdir(FORMAT(path, "%s/%s", directory, version), 0700), 0);
+    scratch_write(FORMAT(path, "%s/%s/token", directory, version), token);
+    ck_assert_int_eq(symlink(version, FORMAT(path, "%s/..data_tmp", directory)), 0);
+    ck_assert_int_eq(rename(path, FORMAT(link, "%s/..data", directory)), 0);
+}
+
+START_TEST(a_rotated_token_is_taken_without_a_signal)
+{
+    static const char failed[] = "token not reloaded; the old one stays";
+    char directory[TEST_PATH_MAX], file[TEST_PATH_MAX + 16], line[TEST_PATH_MAX + 64];
+    ck_assert_int_eq(mkdir(scratch_path(directory, "secrets"), 0700), 0);
+    rotate(directory, "..1", "token-1");
+    ck_assert_int_eq(symlink("..data/token", FORMAT(file, "%s/token", directory)), 0);
+    const char *env[] = {FORMAT(line, "PHOENIX_HTTP_TOKEN_FILE=%s", file), NULL};
+    struct stage s = stage_open(BACKEND_EMBEDDED, env);
+    EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-1"), 404);
+    rotate(directory, "..2", "token-2");
+    WAIT_FOR(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-2")->status == 404, 5000);
+    EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-1"), 401);
+    rotate(directory, "..3", "");
+    WAIT_FOR(lines_with(s.d, failed) == 1, 5000);
+    EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-2"), 404);
+    ck_assert_int_eq(unlink(file), 0);
+    WAIT_FOR(lines_with(s.d, failed) == 2, 5000);
+    EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-2"), 404);
+    rotate(directory, "..4", "token-4");
+    ck_assert_int_eq(symlink("..data/token", file), 0);
+    WAIT_FOR(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-4")->status == 404, 5000);
+    ck_assert_uint_eq(lines_with(s.d, failed), 2);
+    ck_assert_uint_eq(lines_with(s.d, "token reloaded: its file has changed"), 2);
     stage_close(&s);
 }
 END_TEST
@@ -349,6 +400,7 @@ int main(void)
     tcase_add_test(tc, a_long_url_is_414_and_many_headers_431);
     tcase_add_test(tc, foreign_hosts_and_origins_are_403);
     tcase_add_test(tc, the_token_is_asked_for_and_reloaded_on_sighup);
+    tcase_add_test(tc, a_rotated_token_is_taken_without_a_signal);
     tcase_add_test(tc, the_request_id_is_echoed_or_made);
     tcase_add_test(tc, every_route_is_described);
     tcase_add_test(tc, both_listeners_and_the_socket_serve_operations);

@@ -153,6 +153,35 @@ static const struct http_answer *enqueue(const char *body)
     return http_send(h, "POST", "/tasks", body);
 }
 
+/* A caller may repeat it in the next outage: what has become of it Redis alone knows. */
+START_TEST(an_id_that_was_handed_back_is_not_worked_on_here_again)
+{
+    static const char FINISHED_HERE[] = "{\"task_id\":\"x\",\"payload\":1}",
+                      LEFT_TO_REDIS[] = "{\"task_id\":\"y\",\"payload\":1}";
+    char id[64], receipt[96];
+    cut_off();
+    EXPECT_STATUS(enqueue(FINISHED_HERE), 202);
+    EXPECT_STATUS(enqueue(LEFT_TO_REDIS), 202);
+    take_one(id, receipt);
+    ck_assert_str_eq(id, "x");
+    ck_assert_int_eq(ack(id, receipt), 204);
+    redis_proxy_refuse(proxy, false);
+    WAIT_FOR(daemon_metric(d, "phoenix_redis_up") == 1 && daemon_metric(d, "phoenix_tasks_spooled") == 0,
+             10000);
+    take_one(id, receipt);
+    ck_assert_str_eq(id, "y");
+    cut_off();
+    EXPECT_STATUS(enqueue(FINISHED_HERE), 202);
+    EXPECT_STATUS(enqueue(LEFT_TO_REDIS), 202);
+    EXPECT_STATUS(http_send(h, "POST", "/tasks/dequeue", "{\"count\":10}"), 204);
+    redis_proxy_refuse(proxy, false);
+    WAIT_FOR(daemon_metric(d, "phoenix_redis_up") == 1 && daemon_metric(d, "phoenix_tasks_spooled") == 0,
+             10000);
+    EXPECT_STATUS(http_send(h, "POST", "/tasks/dequeue", "{\"count\":10}"), 204);
+    ck_assert_int_eq(ack(id, receipt), 204);
+}
+END_TEST
+
 /* The killed one may have sent it, and its caller may repeat it: only Redis can tell. */
 START_TEST(after_a_kill_an_id_that_a_caller_gives_waits_for_redis)
 {
@@ -206,6 +235,7 @@ int main(void)
     tcase_add_checked_fixture(c, start, stop);
     tcase_add_test(c, each_task_of_an_outage_is_finished_here_or_in_redis_once_though_the_daemon_is_killed);
     tcase_add_test(c, an_ack_of_a_lease_from_redis_outlives_the_outage_and_the_daemon);
+    tcase_add_test(c, an_id_that_was_handed_back_is_not_worked_on_here_again);
     tcase_add_test(c, after_a_kill_an_id_that_a_caller_gives_waits_for_redis);
     tcase_add_test(c, after_an_end_in_order_an_id_that_a_caller_gives_is_worked_on_here);
     return test_run(suite);

@@ -243,6 +243,29 @@ START_TEST(what_another_daemon_enqueues_is_found_while_the_subscription_is_away)
 }
 END_TEST
 
+START_TEST(who_waits_is_served_though_redis_will_not_have_the_daemon_in_its_line)
+{
+    struct raw_http c[2];
+    s = stage_open(BACKEND_REDIS, NULL);
+    struct daemon *other = daemon_start(&(struct daemon_options){.redis_url = redis_server_url(s.redis)});
+    struct resp_client *r = redis_server_client(s.redis);
+    ck_assert_str_eq(resp_text(r, "SET", "phoenix:tasks:seen:{phoenix:tasks:queue}", "hello", NULL), "OK");
+    for (unsigned i = 0; i < 2; i++) {
+        c[i] = wait_at(other, "{\"wait\":60}");
+        WAIT_FOR(waiting(other) == i + 1, 5000);
+    }
+    enqueue("{\"task_id\":\"a\",\"payload\":1}");
+    enqueue("{\"task_id\":\"b\",\"payload\":1}");
+    expect_task(&c[0], "a", 5000);
+    expect_task(&c[1], "b", 5000);
+    for (int i = 0; i < 2; i++)
+        raw_http_close(&c[i]);
+    resp_close(&r);
+    daemon_stop(&other);
+    stage_close(&s);
+}
+END_TEST
+
 START_TEST(who_waits_follows_the_mode_out_and_back)
 {
     s = stage_open_durable(NULL);
@@ -371,6 +394,7 @@ int main(void)
     TCase *redis = test_case(suite, "Redis", 60);
     tcase_add_test(redis, nothing_is_forgotten_when_the_subscription_dies);
     tcase_add_test(redis, what_another_daemon_enqueues_is_found_while_the_subscription_is_away);
+    tcase_add_test(redis, who_waits_is_served_though_redis_will_not_have_the_daemon_in_its_line);
     tcase_add_test(redis, who_waits_follows_the_mode_out_and_back);
     tcase_add_test(redis, a_task_finds_the_one_daemon_where_its_agent_is_asked_for);
     tcase_add_loop_test(redis, two_daemons_with_equal_waiters_share, 0, 2); /* singly, in arrays */

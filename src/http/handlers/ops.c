@@ -79,6 +79,8 @@ static void put_readiness(struct house_shared *shared, struct json_node *root, b
     if (health == SPOOL_FULL) json_array_add_string(warnings, SLICE_LITERAL("spool full"));
     if (health == SPOOL_BROKEN) json_array_add_string(warnings, SLICE_LITERAL("spool broken"));
     ops_redis_warn(shared, warnings);
+    if (shared->api_open)
+        json_array_add_string(warnings, SLICE_LITERAL("the API is open to the network without a token"));
     if (!shared->cache_redis)
         json_array_add_string(warnings,
                               SLICE_LITERAL("embedded mode: nothing is shared with other instances"));

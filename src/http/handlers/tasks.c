@@ -127,7 +127,7 @@ static void on_changed(struct queue_op *op)
     }
     if (op->verb == QUEUE_NACK) metrics_count(call->house->cell, METRIC_TASK_NACKED, 0, 0, 1);
     bool ready = op->verb == QUEUE_REQUEUE || (op->verb == QUEUE_NACK && op->in.nack.delay_ms == 0);
-    if (ready && !op->local) queue_waits_ready(call->house->shared->waits, 1, false);
+    if (ready && !op->local) queue_waits_ready(call->house->shared->waits, 1, SLICE_NONE, false);
     task_reply_done(call->x, op, op->journaled);
 }
 

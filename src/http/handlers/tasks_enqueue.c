@@ -17,7 +17,7 @@ static void on_added(struct queue_op *op)
         ready += op->verdicts[i].added && op->verdicts[i].state == QUEUE_READY;
     }
     metrics_count(call->house->cell, METRIC_TASK_ENQUEUED, op->local, 0, added);
-    if (!op->local) queue_waits_ready(call->house->shared->waits, (unsigned)ready, false);
+    if (!op->local) queue_waits_ready(call->house->shared->waits, (unsigned)ready, SLICE_NONE, false);
     int http_status = task_batch_show(&call->batch, op->verdicts, &body);
     task_reply_json(call->x, http_status, &body, true, op);
 }

@@ -292,6 +292,36 @@ START_TEST(an_unknown_variable_is_one_warning)
 }
 END_TEST
 
+START_TEST(only_what_looks_like_a_service_link_passes_unwarned)
+{
+    static const struct {
+        const char *variable;
+        int warnings;
+    } cases[] = {
+        {"PHOENIX_PORT=tcp://10.0.0.1:8379", 0},
+        {"PHOENIX_CACHED_PORT_53_UDP=udp://10.0.0.1:53", 0},
+        {"PHOENIX_CACHED_PORT_8379_TCP_PROTO=tcp", 0},
+        {"PHOENIX_CACHED_SERVICE_PORT=8379", 0},
+        {"PHOENIX_CACHED_SERVICE_PORT_HTTP=8379", 0},
+        {"PHOENIX_HTTP_PORT=9000", 1},
+        {"PHOENIX_HTTP_PORT=", 1},
+        {"PHOENIX_HTTP_PORT_MAX=9000", 1},
+        {"PHOENIX_HTTP_SERVICE_NAME=x", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct config c;
+        struct config_error error;
+        int count = 0;
+        char variable[64];
+        (void)snprintf(variable, sizeof variable, "%s", cases[i].variable);
+        char *env[] = {variable, NULL};
+        ck_assert(config_load(&c, NULL, env, on_warning, &count, &error));
+        ck_assert_msg(count == cases[i].warnings, "%s: %d", variable, count);
+        config_deinit(&c);
+    }
+}
+END_TEST
+
 START_TEST(a_bad_variable_is_named)
 {
     struct config c;
@@ -452,6 +482,7 @@ int main(void)
     tcase_add_test(t, the_longest_line_that_is_read_is_read_whole);
     tcase_add_test(t, files_that_cannot_be_read_are_refused);
     tcase_add_test(t, an_unknown_variable_is_one_warning);
+    tcase_add_test(t, only_what_looks_like_a_service_link_passes_unwarned);
     tcase_add_test(t, a_bad_variable_is_named);
     tcase_add_test(t, a_long_place_does_not_push_out_the_reason);
     tcase_add_test(t, what_is_printed_reads_back);

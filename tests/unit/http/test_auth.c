@@ -184,6 +184,31 @@ START_TEST(a_token_is_compared_whole_and_read_again)
 }
 END_TEST
 
+/* Each change is told until the file is read, also in vain. */
+START_TEST(a_changed_file_is_noticed_until_it_is_read)
+{
+    char error[256], other[80];
+    (void)snprintf(other, sizeof other, "%s-other", path);
+    write_file("first", 5);
+    struct auth *a = auth_create(path, "", error, sizeof error);
+    ck_assert_ptr_nonnull(a);
+    ck_assert(!auth_file_changed(a));
+    ck_assert_int_eq(rename(path, other), 0);
+    write_file("other", 5); /* the same size, another file */
+    ck_assert(auth_file_changed(a));
+    ck_assert(auth_file_changed(a));
+    ck_assert(auth_reload(a, error, sizeof error));
+    ck_assert(!auth_file_changed(a));
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert(auth_file_changed(a));
+    ck_assert(!auth_reload(a, error, sizeof error));
+    ck_assert(!auth_file_changed(a));
+    ck_assert_int_eq(rename(other, path), 0);
+    ck_assert(auth_file_changed(a));
+    auth_destroy(&a);
+}
+END_TEST
+
 START_TEST(a_file_without_one_legal_token_is_refused)
 {
     char error[256], big[4200];
@@ -215,6 +240,7 @@ START_TEST(without_a_token_file_none_is_asked_for)
     ck_assert(!auth_token_needed(a));
     ck_assert(auth_token_ok(a, SLICE_NONE));
     ck_assert(auth_reload(a, error, sizeof error));
+    ck_assert(!auth_file_changed(a));
     ck_assert(!auth_host_ok(a, slice_of("a.example")));
     auth_destroy(&a);
 }
@@ -230,6 +256,7 @@ int main(void)
     tcase_add_test(t, hosts_are_loopback_or_allowed);
     tcase_add_test(t, an_origin_must_be_absent_or_one_of_ours);
     tcase_add_test(t, a_token_is_compared_whole_and_read_again);
+    tcase_add_test(t, a_changed_file_is_noticed_until_it_is_read);
     tcase_add_test(t, a_file_without_one_legal_token_is_refused);
     tcase_add_test(t, without_a_token_file_none_is_asked_for);
     suite_add_tcase(suite, t);

@@ -202,7 +202,7 @@ static const struct {
     {"dequeue nothing", none, run_dequeue, "ok", NULL, 1, 2},
     {"ack", one_leased, run_ack, "ok +", NULL, 1, 7},
     {"ack 100", many_leased, run_ack_many, "ok +", NULL, 1, 7},
-    {"settle", one_leased, run_settle, "ok +", NULL, 1, 7},
+    {"settle", one_leased, run_settle, "ok +", NULL, 1, 8},
     {"nack", one_leased, run_nack, "ok", NULL, 1, 5},
     {"extend", one_leased, run_extend, "ok", NULL, 1, 4},
     {"cancel", one_ready, run_cancel, "ok count=1", NULL, 1, 8},
@@ -448,6 +448,7 @@ START_TEST(when_memory_is_full_enqueues_are_refused_whole_and_work_goes_on)
     one_ready();
     ck_assert_str_eq(queue_nack_one(&f, "b", receipt, -1, ""), "ok"); /* so that every script is known */
     ck_assert_str_eq(queue_ack_one(&f, "none", receipt), "ok ?");
+    ck_assert_str_eq(queue_settle_one(&f, "none", receipt), "ok ?");
     (void)run_tick();
     char *before = dump();
     ck_assert_str_eq(resp_text(f.direct, "CONFIG", "SET", "maxmemory", "1", NULL), "OK");
@@ -465,6 +466,32 @@ START_TEST(when_memory_is_full_enqueues_are_refused_whole_and_work_goes_on)
     ck_assert_str_eq(run_dequeue(), "ok a#2");
     ck_assert_str_eq(queue_ack_one(&f, "a", keep_receipt("a")), "ok +");
     ck_assert_str_eq(queue_one(&f, QUEUE_CANCEL, "b"), "ok count=1");
+    ck_assert_str_eq(queue_settle_one(&f, "worked off elsewhere", "l.x"), "ok +");
+}
+END_TEST
+
+static const char *key_of(const char *part)
+{
+    static char key[100];
+    return FORMAT(key, "phoenix:tasks:%s:{phoenix:tasks:queue}", part);
+}
+
+/* Nothing is half done where a stranger's value stands in for a key, and all goes on when it is gone. */
+START_TEST(a_foreign_key_refuses_what_needs_it_whole)
+{
+    static const char *const PARTS[] = {"meta", "body", "ready", "agents", "expiry", "arrival"};
+    const char *part = PARTS[_i];
+    ck_assert_str_eq(resp_text(f.direct, "SET", key_of(part), "hello", NULL), "OK");
+    ck_assert_str_eq(run_enqueue(), "foreign_value");
+    one_in_the_inbox();
+    if (strcmp(part, "agents") != 0) ck_assert_str_eq(run_adopt(), "foreign_value shown=1");
+    ck_assert_int_eq(resp_integer(f.direct, "LLEN", "phoenix:tasks:queue", NULL), 1);
+    ck_assert_str_eq(resp_text(f.direct, "GET", key_of(part), NULL), "hello");
+    ck_assert_int_eq(resp_integer(f.direct, "DEL", key_of(part), NULL), 1);
+    ck_assert_str_eq(run_enqueue(), "ok +");
+    ck_assert_str_eq(run_adopt(), "ok shown=1 added=1");
+    ck_assert_str_eq(queue_take(&f, "", 5, 60000), "ok new#1 item#1");
+    ck_assert_str_eq(run_counts(), "ok leased=2");
 }
 END_TEST
 
@@ -477,9 +504,11 @@ START_TEST(what_a_stranger_deletes_stops_nothing_else)
     ck_assert_str_eq(queue_add_task(&f, &task), "ok +");
     ck_assert_int_eq(
         resp_integer(f.direct, "HDEL", "phoenix:tasks:meta:{phoenix:tasks:queue}", "a", "d", NULL), 2);
-    ck_assert_str_eq(queue_take(&f, "", 5, 1000), "ok c#1");
+    ck_assert_str_eq(queue_add(&f, "a", "x", 0), "ok +"); /* behind c now, and once */
+    ck_assert_str_eq(queue_take(&f, "x", 5, 1000), "ok c#1 a#1");
+    ck_assert_int_eq(resp_integer(f.direct, "ZCARD", "phoenix:tasks:agents:{phoenix:tasks:queue}", NULL), 0);
     queue_pass_ms(&f, 2000000);
-    ck_assert_str_eq(run_tick(), "ok ended=1 promoted=1 expired=3");
+    ck_assert_str_eq(run_tick(), "ok ended=2 promoted=1 expired=3");
     ck_assert_str_eq(run_counts(), "ok");
 }
 END_TEST
@@ -521,5 +550,6 @@ int main(void)
     tcase_add_test(c, when_memory_is_full_enqueues_are_refused_whole_and_work_goes_on);
     tcase_add_test(c, a_killed_and_restarted_redis_knows_all_it_acknowledged);
     tcase_add_test(c, what_a_stranger_deletes_stops_nothing_else);
+    tcase_add_loop_test(c, a_foreign_key_refuses_what_needs_it_whole, 0, 6);
     return test_run(suite);
 }

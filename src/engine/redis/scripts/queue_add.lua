@@ -1,14 +1,15 @@
 -- Behind queue_lib where tasks are added or daemons woken.
 
--- Tells the daemon that waits and was told longest ago, on its own channel; it goes to the end of the line. Those without a
--- sign of life lose their place. False: nobody waits.
-local function tell_next(count, hops)
+-- Tells the daemon that waits and was told longest ago, on its own channel: "<count> <hops> <agent>". It goes to the end of
+-- the line. Those without a sign of life lose their place. False: nobody waits.
+-- agent: whom they name; '*' nobody; '' several, or not known.
+local function tell_next(count, hops, agent)
     for _ = 1, call('LLEN', WAITERS) do
         local daemon = call('LPOP', WAITERS)
         local seen = tonumber(call('HGET', SEEN, daemon) or 0)
         if math.abs(now - seen) <= DAEMON_DEAD_MS then
             call('RPUSH', WAITERS, daemon)
-            call('PUBLISH', WAITERS .. ':' .. daemon, count .. hops)
+            call('PUBLISH', WAITERS .. ':' .. daemon, count .. ' ' .. hops .. ' ' .. agent)
             return true
         end
         call('HDEL', SEEN, daemon)
@@ -16,10 +17,13 @@ local function tell_next(count, hops)
     return false
 end
 
--- count tasks have become ready: tells as many daemons that wait.
-local function wake(count)
+-- count tasks have become ready: tells as many daemons that wait. agent: of all of them, '' for none; nil if they differ.
+local function wake(count, agent)
+    if agent == '' then
+        agent = '*'
+    end
     local left = count > 0 and call('LLEN', WAITERS) or 0
-    while left > 0 and count > 0 and tell_next(count, '') do
+    while left > 0 and count > 0 and tell_next(count, 0, agent or '') do
         left, count = left - 1, count - 1
     end
 end
@@ -31,7 +35,7 @@ local function add(tasks, ids, aging_us, are_new)
     if not are_new then
         metas, done = call('HMGET', META, unpack(ids)), call('HMGET', DONE, unpack(ids))
     end
-    local meta, body, ready, agents, expiry, delayed = {}, {}, {}, {}, {}, {}
+    local meta, body, ready, agents, expiry, delayed, whose = {}, {}, {}, {}, {}, {}, nil
     -- Redis writes numbers out digit by digit at each call; tasks of one array mostly have the same ones.
     local texts = {}
     local function score(number)
@@ -69,6 +73,11 @@ local function add(tasks, ids, aging_us, are_new)
                 delayed[#delayed + 1] = score(at)
                 delayed[#delayed + 1] = id
             else
+                if #ready == 0 then
+                    whose = agent
+                elseif whose ~= agent then
+                    whose = nil
+                end
                 ready[#ready + 1] = score(rank)
                 ready[#ready + 1] = member
                 if agent ~= '' then
@@ -78,11 +87,7 @@ local function add(tasks, ids, aging_us, are_new)
             end
         end
     end
-    if #meta > 0 then
-        call('HSET', META, unpack(meta))
-        call('HSET', BODY, unpack(body))
-        call('ZADD', EXPIRY, unpack(expiry))
-    end
+    -- META comes last: an index that a foreign value stands in for ends this before the ids are known.
     if #ready > 0 then
         call('ZADD', READY, unpack(ready))
     end
@@ -92,6 +97,11 @@ local function add(tasks, ids, aging_us, are_new)
     if #delayed > 0 then
         call('ZADD', DELAYED, unpack(delayed))
     end
-    wake(#ready / 2)
+    if #meta > 0 then
+        call('ZADD', EXPIRY, unpack(expiry))
+        call('HSET', BODY, unpack(body))
+        call('HSET', META, unpack(meta))
+    end
+    wake(#ready / 2, whose)
     return table.concat(said)
 end

@@ -10,31 +10,37 @@
 -- Returns  a character for each item moved: 'b' set aside, else as queue_enqueue
 -- Cost     O(log N) and O(bytes) per item, 12 commands at most.
 local items, item_max, pos, said = ARGV[4], tonumber(ARGV[3]), 1, {}
-while pos <= #items do
-    local length, sha, kind
-    length, sha, kind, pos = struct.unpack('>I6c40c1', items, pos)
-    local there = call('LINDEX', INBOX, -1)
-    if not there or #there ~= length then
-        break
-    end
-    if length > item_max then
-        there = string.sub(there, 1, 4096)
-    end
-    if redis.sha1hex(there) ~= sha then
-        break
-    end
-    call('RPOP', INBOX)
+
+local function put(kind)
     if kind == 'b' then
         local reason, first
         reason, first, pos = struct.unpack('>I4c0I4c0', items, pos)
         local arrival = call('INCR', ARRIVAL)
         call('ZADD', BAD, arrival, struct.pack('>I6I6', now, arrival) .. reason .. '\0' .. first)
-        said[#said + 1] = 'b'
-    else
-        local t = {struct.unpack('>Hc0Hc0BI6I6HI4c0', items, pos)}
-        pos = t[8]
-        said[#said + 1] = add({t}, {t[1]}, tonumber(ARGV[2]))
+        return 'b'
     end
+    local t = {struct.unpack('>Hc0Hc0BI6I6HI4c0', items, pos)}
+    pos = t[8]
+    return add({t}, {t[1]}, tonumber(ARGV[2]))
+end
+
+while pos <= #items do
+    local length, sha, kind
+    length, sha, kind, pos = struct.unpack('>I6c40c1', items, pos)
+    local item = call('LINDEX', INBOX, -1)
+    if not item or #item ~= length then
+        break
+    end
+    if redis.sha1hex(length > item_max and string.sub(item, 1, 4096) or item) ~= sha then
+        break
+    end
+    call('RPOP', INBOX)
+    local is_put, mark = pcall(put, kind)
+    if not is_put then -- a foreign value stands in for one of the queue's keys
+        call('RPUSH', INBOX, item)
+        return redis.error_reply(type(mark) == 'table' and mark.err or mark) -- a string up to Redis 7.0
+    end
+    said[#said + 1] = mark
 end
 call('ZREMRANGEBYRANK', BAD, 0, -1 - tonumber(ARGV[5]))
 return table.concat(said)

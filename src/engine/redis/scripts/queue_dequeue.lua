@@ -46,7 +46,7 @@ local function candidates(offset, n)
             local members = call('ZRANGEBYLEX', AGENTS, '[' .. agent .. '\0', '(' .. agent .. '\1', 'LIMIT', 0, 2 * count)
             for _, member in ipairs(members) do
                 local rank, arrival, pos = struct.unpack('>I7I6', member, #agent + 2)
-                merged[#merged + 1] = {rank, arrival, string.sub(member, pos - 6)}
+                merged[#merged + 1] = {rank, arrival, string.sub(member, pos - 6), member}
             end
             agents = agents + 1
         end
@@ -64,7 +64,7 @@ local function candidates(offset, n)
 end
 
 local ids, arrivals, raws, attempts, names = {}, {}, {}, {}, {}
-local orphans, bytes, looked, full = {}, 0, 0, false
+local orphans, lost, bytes, looked, full = {}, {}, 0, 0, false
 while #ids < count and looked < 2 * count and not full do
     local members = candidates(looked, count - #ids)
     if #members == 0 then
@@ -78,8 +78,8 @@ while #ids < count and looked < 2 * count and not full do
     for i, member in ipairs(members) do
         local raw = metas[i]
         looked = looked + 1
-        if not raw then
-            orphans[#orphans + 1] = member
+        if not raw or string.sub(raw, 7, 12) ~= string.sub(member, 1, 6) then
+            orphans[#orphans + 1], lost[#lost + 1] = member, merged and merged[looked][4]
         else
             local failures = struct.unpack('>H', raw, 2)
             local ends, _, size, agent = struct.unpack('>I6I6I4s', raw, 32)
@@ -96,9 +96,12 @@ while #ids < count and looked < 2 * count and not full do
         end
     end
 end
--- Someone has deleted what they stood for.
+-- Someone has deleted what they stood for, and perhaps the id came again.
 if #orphans > 0 then
     call('ZREM', READY, unpack(orphans))
+end
+if #lost > 0 then
+    call('ZREM', AGENTS, unpack(lost))
 end
 local taken = #ids
 if taken == 0 then

@@ -23,8 +23,10 @@ end
 
 local from = 0
 if score ~= '' then
-    local there = call('ZSCORE', key, last)
-    if there and tonumber(there) == tonumber(score) then
+    local there = last ~= '' and call('ZSCORE', key, last)
+    if last == '' then
+        from = call('ZCOUNT', key, '-inf', score) -- bad items: each has a score of its own
+    elseif there and tonumber(there) == tonumber(score) then
         from = call('ZRANK', key, last) + 1
     else
         local low, high = call('ZCOUNT', key, '-inf', '(' .. score), call('ZCOUNT', key, '-inf', score)

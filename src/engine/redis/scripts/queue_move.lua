@@ -12,13 +12,15 @@ local function load(id)
     return t
 end
 
--- The task behind a member of an index; where someone has deleted it the member goes too.
-local function load_from(index, id)
+-- The task behind a member of an index, which is in one of the states that it lists; else the member goes: someone has
+-- deleted what it stood for.
+local function load_from(index, id, states)
     local t = load(id)
-    if not t then
-        call('ZREM', index, id)
+    if t and string.find(states, t.state, 1, true) then
+        return t
     end
-    return t
+    call('ZREM', index, id)
+    return nil
 end
 
 local function pack_meta(t)

@@ -19,6 +19,6 @@ end
 local delay = tonumber(ARGV[4])
 fail(t, 'n', ARGV[5], delay, tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]))
 if t.state == 'r' then
-    wake(1)
+    wake(1, t.agent)
 end
 return '+'

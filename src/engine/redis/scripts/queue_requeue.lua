@@ -19,5 +19,5 @@ t.failures, t.added, t.ends = 0, now, now + t.ttl
 t.rank = now_us - t.priority * tonumber(ARGV[4]) + BIAS
 t.arrival = call('INCR', ARRIVAL)
 enter(t, 'r', 0)
-wake(1)
+wake(1, t.agent)
 return '+'

@@ -22,7 +22,7 @@ end
 
 local ended, died, auto = due(LEASED, now), 0, 0
 for _, id in ipairs(ended) do
-    local t = load_from(LEASED, id)
+    local t = load_from(LEASED, id, 'l')
     if t and string.sub(t.receipt, 1, 1) == 'a' then
         forget(t)
         finish(id, 'a', t.receipt, tonumber(ARGV[6]))
@@ -37,7 +37,7 @@ end
 
 local expired = due(EXPIRY, now)
 for _, id in ipairs(expired) do
-    local t = load_from(EXPIRY, id)
+    local t = load_from(EXPIRY, id, 'rd')
     if t then
         forget(t)
     end
@@ -45,7 +45,7 @@ end
 
 local promoted = due(DELAYED, now)
 for _, id in ipairs(promoted) do
-    local t = load_from(DELAYED, id)
+    local t = load_from(DELAYED, id, 'd')
     if t then
         leave(t)
         enter(t, 'r', 0)
@@ -55,7 +55,7 @@ wake(#promoted)
 
 local dead = due(DEAD, now)
 for _, id in ipairs(dead) do
-    local t = load_from(DEAD, id)
+    local t = load_from(DEAD, id, 'x')
     if t then
         forget(t)
     end

@@ -5,6 +5,7 @@
 -- ARGV[3]  '1' it has waiting requests (to be said at least every second), '0' it has none any more
 -- ARGV[4]  not 0: instead, so many tasks of which it was told are wanted by none of its own: the next daemon is told
 -- ARGV[5]  how many daemons were told of these; once that is all of them nobody else is
+-- ARGV[6]  whom they name, as tell_next has it
 -- Returns  1 if tasks are ready, else 0
 -- Cost     O(1); O(daemons) to join, to leave or to pass on. 4 commands at most; to pass on 7, and 3 for each dead daemon.
 local daemon, count, hops = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -12,7 +13,7 @@ if count > 0 then
     local ready = call('EXISTS', READY)
     if ready == 1 and hops < call('LLEN', WAITERS) then
         local stood = call('LREM', WAITERS, 0, daemon)
-        tell_next(count, ' ' .. ARGV[5])
+        tell_next(count, hops, ARGV[6])
         if stood > 0 then
             call('RPUSH', WAITERS, daemon)
         end
