@@ -202,6 +202,7 @@ static bool build_shared(struct app *app, char *error, size_t size)
     app_set_access_log(app, c);
     s->http.auth = auth_create(c->http_token_file, c->http_allowed_hosts, error, size);
     if (!s->http.auth || !app_redis_open(app, error, size)) return false;
+    s->near_wanted = c->local_near && s->cache_redis;
     size_t bytes = table_bytes(c);
     struct lru_options table = {
         .bytes_max = bytes,

@@ -1,6 +1,6 @@
 #!/bin/bash
-# kubernetes.sh: what can be said of kubernetes/ without an API server: each overlay is rendered, with the example secrets, and judged by
-# tests/kubernetes/check.mjs; that it finds faults is proved on manifests spoilt on purpose. Needs kubectl, node, npm, and on its first
+# kubernetes.sh: what can be said of kubernetes/ without an API server: each overlay is rendered below the one in kubernetes/README.md, with the
+# example secrets, and judged by tests/kubernetes/check.mjs; that it finds faults is proved on manifests spoilt on purpose. Needs kubectl, node, npm, and on its first
 # run the net: the npm packages, and Debian's client-go for the schema.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,21 +42,15 @@ check() {
 
 # --- each overlay ---
 
-render() { # OVERLAY: with secrets and the PodMonitor
+render() { # OVERLAY: by README's own, all components taken
     local dir=$work/render/$1
     mkdir -p "$dir"
-    cat >"$dir/kustomization.yaml" <<END
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-namespace: phoenix
-resources:
-  - $(realpath --relative-to="$dir" "kubernetes/overlays/$1")
-components:
-  - $(realpath --relative-to="$dir" kubernetes/components/example-secrets)
-  - $(realpath --relative-to="$dir" kubernetes/components/podmonitor)
-END
+    sed -n '/^   apiVersion: kustomize/,/^$/s/^   \([a-z ]\)/\1/p' kubernetes/README.md |
+        sed "s|^  # - |  - |; s|overlays/standalone|overlays/$1|; s|\.\./phoenix-cached/kubernetes|$(realpath --relative-to="$dir" kubernetes)|" >"$dir/kustomization.yaml"
+    [ "$(grep -cE "(overlays/$1|components/example-secrets)\$" "$dir/kustomization.yaml")" = 2 ] || fail "README's overlay is not found"
     kubectl kustomize "$dir" >"$work/$1.yaml" 2>"$work/warnings" || fail "$1: $(cat "$work/warnings")"
     [ ! -s "$work/warnings" ] || fail "$1: $(cat "$work/warnings")"
+    [ "$(grep -c 'image: registry.example/' "$work/$1.yaml")" = 2 ] || fail "$1: README's images are not taken"
 }
 # What the sidecar finds where its volumes are mounted.
 mkdir -p "$work/pod/secrets" "$work/pod/spool"
@@ -98,6 +92,7 @@ spoilt() { # WHAT SED-EXPRESSION: the checks must find it
 }
 spoilt "an unknown member" 's/enableServiceLinks:/enableServiceLink:/'
 spoilt "an unknown member of the PodMonitor" 's/jobLabel:/jobLabels:/'
+spoilt "an object without a namespace" '0,/^  namespace: phoenix$/{//d}'
 spoilt "a wrong type" 's/failureThreshold: 3$/failureThreshold: "three"/'
 spoilt "a missing required member" '/maxSkew:/d'
 spoilt "a native sidecar that is none" '/restartPolicy: Always/d'

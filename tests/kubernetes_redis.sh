@@ -27,14 +27,17 @@ wait_until() { # WHAT COMMAND…: within 40 s
 name() {
     echo "redis-state-$1.$DOMAIN"
 }
+net=127.0.0
 address() {
-    echo "127.0.0.1$1"
+    echo "$net.1$1"
 }
-for n in 0 1 2 3 4 5; do
-    echo "$(address $n) $(name $n) redis-state-$n.redis-state"
-    mkdir -p "$dir/$n/data" "$dir/$n/sentinel"
-done >"$dir/hosts"
-echo "127.0.0.1 localhost redis-cache" >>"$dir/hosts"
+write_hosts() {
+    local n
+    for n in 0 1 2 3 4 5; do echo "$(address $n) $(name $n) redis-state-$n.redis-state"; done >"$dir/hosts"
+    echo "127.0.0.1 localhost redis-cache" >>"$dir/hosts"
+}
+for n in 0 1 2 3 4 5; do mkdir -p "$dir/$n/data" "$dir/$n/sentinel"; done
+write_hosts
 mount --bind "$dir/hosts" /etc/hosts
 mkdir "$dir/secrets"
 printf '%s' "$REDISCLI_AUTH" >"$dir/secrets/password"
@@ -153,12 +156,16 @@ for n in 0 1 2; do stop $n; done
 
 # --- Cluster ---
 
+start_node() { # POD: the arguments of the StatefulSet, but for bind and memory
+    redis-server config/redis/state.conf --include "$PWD/config/redis/cluster.conf" --include "$dir/secrets/auth.conf" \
+        --aclfile "$dir/secrets/users.acl" --dir "$dir/$1/data" --maxmemory 64mb --cluster-announce-ip "$(address "$1")" --bind "$(address "$1")" \
+        >>"$dir/$1/log" 2>&1 &
+    redis[$1]=$!
+}
 for n in 0 1 2 3 4 5; do
     rm -rf "$dir/$n/data"
     mkdir "$dir/$n/data"
-    # The arguments of the StatefulSet, but for bind and memory.
-    redis-server config/redis/state.conf --include "$PWD/config/redis/cluster.conf" --include "$dir/secrets/auth.conf" \
-        --aclfile "$dir/secrets/users.acl" --dir "$dir/$n/data" --maxmemory 64mb --cluster-announce-ip "$(address $n)" --bind "$(address $n)" >>"$dir/$n/log" 2>&1 &
+    start_node $n
 done
 join() {
     CLUSTER_NODES=6 sh kubernetes/redis/state-cluster/join.sh >"$dir/0/join" 2>&1
@@ -182,5 +189,32 @@ curl -fsS http://127.0.0.1:8379/session | grep -q spread-8 || fail "GET /session
 for n in 0 1 2; do
     [ "$(at $n dbsize)" -gt 0 ] || fail "node $n has nothing of them"
 done
-stop_daemon cluster
 echo "ok      Cluster: the daemon, from three seeds, writes to every master"
+
+kill "${redis[@]}"
+wait "${redis[@]}" || true
+net=127.0.1
+write_hosts
+for n in 0 1 2 3 4 5; do start_node $n; done
+for n in 0 1 2 3 4 5; do wait_until "node $n answers" at $n ping; done
+lost() { # as it stays: no node knows where another is
+    local n
+    for n in 0 1 2 3 4 5; do ! cluster_ok $n || return 1; done
+}
+wait_until "they miss each other" lost
+! all_there || fail "the daemon sees nothing of it"
+join || fail "join.sh, after all pods have moved: $(cat "$dir/0/join")"
+linked() { # POD: to its master
+    at "$1" info replication | tr -d '\r' | grep -qxE 'role:master|master_link_status:up'
+}
+for n in 0 1 2 3 4 5; do
+    cluster_ok $n || fail "join.sh is done, but node $n does not see the cluster"
+    wait_until "node $n has its master" linked $n
+done
+three_replicas || fail "there are other replicas than before"
+wait_until "a session is in the cluster" put_session "moved" '{"step": 1}'
+for n in 1 2 3 4 5 6 7 8; do
+    curl -fsS "http://127.0.0.1:8379/session/spread-$n" | grep -q '"step": *1' || fail "session spread-$n is gone"
+done
+stop_daemon cluster
+echo "ok      Cluster: all pods come back with other addresses; joining makes them one again, and the daemon finds them"

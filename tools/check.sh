@@ -42,6 +42,10 @@ silenced() {
     tools/suppressions.sh "${sources[@]}" "${scripts[@]}"
 }
 
+warnings() {
+    find src include -name '*.[ch]' -exec tools/log_events.py docs/OPERATIONS.md {} +
+}
+
 build_with() { # COMPILER BUILD
     make -s -j"$jobs" CC="$1" BUILD="$2" tests-build
 }
@@ -122,6 +126,7 @@ step "clang-format" format
 step "the checks' own test" tools/check_test.sh
 step "layering" tools/layering.sh
 step "what is silenced says why" silenced
+step "warnings of the log are in OPERATIONS.md" warnings
 step "shellcheck" shellcheck "${scripts[@]}"
 step "build with gcc" build_with gcc "$build"
 step "build with clang" build_with clang "$build/clang"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# check_test.sh: layering.sh and suppressions.sh must accept the good cases and name each bad one.
+# check_test.sh: layering.sh, suppressions.sh and log_events.py must accept the good cases and name each bad one.
 set -eu
 tools=$(cd "$(dirname "$0")" && pwd)
 tool=$tools/layering.sh
@@ -108,4 +108,23 @@ silenced bad "// ${cpp}suppress[nullPointer,memleak]" '*p = 1;'
 silenced good "// ${cpp}suppress nullPointer ; p was checked by the caller" '*p = 1;'
 silenced bad "# $shell disable=SC2086" 'f x'
 silenced good "# $shell disable=SC2086 # a list of words" 'f x'
+
+# logged good|bad LINE…: where the document has one event
+logged() {
+    want=$1
+    shift
+    printf '\140it fell\140\n' > "$root/x.md"
+    printf '%s\n' "$@" > "$root/x.c"
+    if "$tools/log_events.py" "$root/x.md" "$root/x.c" > "$root/out"; then got=good; else got=bad; fi
+    if [ "$got" != "$want" ]; then
+        echo "check_test: log_events.py: $*: $got, not $want"
+        failed=1
+    fi
+}
+logged good 'LOG(log, LOG_WARN, "it fell", LOG_S("why", ";"));'
+logged bad 'LOG(log, LOG_ERROR, "it fell far");'
+logged bad 'LOG(log, up ? LOG_INFO : LOG_WARN, up ? "it rose" : "it fell");'
+logged bad 'static const char *const TEXTS[] = {"it fell", "it" " broke"};' 'LOG(log, LOG_WARN, TEXTS[i]);'
+logged good 'LOG(log, LOG_INFO, "it rose");' 'LOG(log, LOG_WARN, "it fell");'
+logged bad 'no event at all'
 exit $failed

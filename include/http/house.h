@@ -57,6 +57,7 @@ struct house_shared {
     int64_t started_wall_ms;
     _Atomic bool ready;     /* the listeners are open */
     _Atomic bool near_live; /* invalidations arrive */
+    bool near_wanted;       /* they are to: local.near, and there is a Redis */
 
     pthread_mutex_t scrape_lock; /* one scrape at a time: the deltas below */
     struct metrics_cell *scrape_cell;

@@ -65,7 +65,7 @@ struct metrics_cell *metrics_cell(struct metrics *m);
 void metrics_count(struct metrics_cell *c, enum metric id, unsigned i, unsigned j, uint64_t n);
 void metrics_observe_us(struct metrics_cell *c, enum metric id, unsigned i, int64_t us);
 
-/* Any thread. NULL metrics: nothing. */
+/* Any thread. NULL metrics: nothing. NAN: there is nothing to tell. */
 void metrics_gauge(struct metrics *m, enum metric id, unsigned i, double value);
 /* Which Redis node LABEL_NODE's index i stands for from now on; copied. NULL node: none. What its gauges said
  * of another one before is forgotten. Any thread. */
@@ -74,8 +74,8 @@ void metrics_node(struct metrics *m, unsigned i, const char *redis, const char *
 uint64_t metrics_sum(struct metrics *m, enum metric id, unsigned i, unsigned j);
 
 /* Appends the exposition text. Series of a counter that never counted are left out unless the metric has no
- * label; so are gauges of nodes that were not set since the node is there, or to NaN. Buckets of histograms:
- * 1-2-5 steps from 50 us to 5 s. Any thread. */
+ * label; so are gauges set to NAN, and those of nodes that were not set since the node is there. Buckets of
+ * histograms: 1-2-5 steps from 50 us to 5 s. Any thread. */
 void metrics_render(struct metrics *m, struct buf *out);
 
 #endif

@@ -267,9 +267,7 @@ static void append_escaped(struct buf *out, const char *text, bool quotes)
 
 static void append_value(struct buf *out, double value)
 {
-    if (isnan(value))
-        buf_append_text(out, "NaN");
-    else if (isinf(value))
+    if (isinf(value))
         buf_append_text(out, value > 0 ? "+Inf" : "-Inf");
     else if (value == floor(value) && fabs(value) < 1e15)
         buf_printf(out, "%.0f", value);
@@ -348,9 +346,9 @@ static void render_series(struct metrics *m, struct buf *out, unsigned id, unsig
 static bool is_shown(struct metrics *m, unsigned id, unsigned i, unsigned j)
 {
     const struct row *r = &rows[id];
-    if (r->l1 == LABEL_NODE) return m->nodes[i].node && !isnan(gauge_value(m, m->place[id].base + i));
-    return r->kind == GAUGE_KIND || (r->l1 == LABEL_NONE && r->l2 == LABEL_NONE) ||
-           metrics_sum(m, (enum metric)id, i, j) > 0;
+    if (r->l1 == LABEL_NODE && !m->nodes[i].node) return false;
+    if (r->kind == GAUGE_KIND) return !isnan(gauge_value(m, m->place[id].base + i));
+    return (r->l1 == LABEL_NONE && r->l2 == LABEL_NONE) || metrics_sum(m, (enum metric)id, i, j) > 0;
 }
 
 void metrics_render(struct metrics *m, struct buf *out)

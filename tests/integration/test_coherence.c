@@ -325,6 +325,14 @@ START_TEST(flushall_empties_the_table_too)
 }
 END_TEST
 
+static bool tells_near(const struct daemon *d)
+{
+    struct http_client *h = http_open(daemon_admin_port(d));
+    bool tells = strstr(http_get(h, "/metrics")->body, "\nphoenix_near_live ") != NULL;
+    http_close(&h);
+    return tells;
+}
+
 START_TEST(with_near_off_every_read_asks_redis)
 {
     const char *env[] = {"PHOENIX_LOCAL_NEAR=false", NULL};
@@ -334,7 +342,30 @@ START_TEST(with_near_off_every_read_asks_redis)
         EXPECT_STATUS(http_get(s.h, "/cache/k"), 200);
         ck_assert(detail_is(s.h, "redis"));
     }
+    ck_assert(!tells_near(s.d));
     stage_close(&s);
+}
+END_TEST
+
+START_TEST(embedded_there_is_no_near_cache_to_lose)
+{
+    struct stage s = stage_open(BACKEND_EMBEDDED, NULL);
+    ck_assert(!tells_near(s.d));
+    stage_close(&s);
+}
+END_TEST
+
+START_TEST(a_near_cache_that_redis_never_allowed_is_told_of)
+{
+    static const char *const args[] = {"--user", "default",          "on", "nopass", "~*", "&*",
+                                       "+@all",  "-client|tracking", NULL};
+    struct redis_server *redis = redis_server_start(&(struct redis_server_options){.args = args});
+    struct daemon_options o = {.redis_url = redis_server_url(redis)};
+    struct daemon *d = daemon_start(&o);
+    WAIT_FOR(daemon_log_has(d, "no near cache: Redis refuses CLIENT TRACKING"), 10000);
+    ck_assert(tells_near(d) && daemon_metric(d, "phoenix_near_live") == 0);
+    daemon_stop(&d);
+    redis_server_stop(&redis);
 }
 END_TEST
 
@@ -365,6 +396,8 @@ int main(void)
     tcase_add_test(tc, when_the_invalidation_connection_dies_reads_go_to_redis_at_once);
     tcase_add_test(tc, flushall_empties_the_table_too);
     tcase_add_test(tc, with_near_off_every_read_asks_redis);
+    tcase_add_test(tc, embedded_there_is_no_near_cache_to_lose);
+    tcase_add_test(tc, a_near_cache_that_redis_never_allowed_is_told_of);
     tcase_add_test(tc, an_entry_is_trusted_for_near_ttl_only);
     return test_run(suite);
 }

@@ -135,11 +135,12 @@ START_TEST(after_a_failed_sync_nothing_is_acknowledged_until_a_restart)
 }
 END_TEST
 
-START_TEST(after_a_failed_sync_what_was_committed_is_still_handed_back)
+START_TEST(after_a_failed_sync_what_was_committed_is_still_handed_back_tasks_after_a_restart)
 {
     open_stage(BACKEND_REDIS);
     lose_redis();
     EXPECT_STATUS(create("before"), 201);
+    EXPECT_STATUS(http_send(s.h, "POST", "/tasks", "{\"task_id\":\"t\",\"payload\":1}"), 202);
     set_failing("sync", true);
     expect_problem(s.h, create("refused"), 503, "spool_unavailable");
     redis_server_restart(s.redis);
@@ -147,7 +148,13 @@ START_TEST(after_a_failed_sync_what_was_committed_is_still_handed_back)
     resp_close(&s.r);
     s.r = redis_server_client(s.redis);
     WAIT_FOR(resp_integer(s.r, "EXISTS", "phoenix:session:before", NULL) == 1, 10000);
+    WAIT_FOR(daemon_metric(s.d, "phoenix_journal_entries") == 0, 10000);
     WAIT_FOR(create("direct")->status == 201, 10000);
+    ck_assert_int_eq((int)daemon_metric(s.d, "phoenix_tasks_spooled"), 1);
+    set_failing("sync", false);
+    restart_daemon();
+    WAIT_FOR(daemon_metric(s.d, "phoenix_tasks_handed_back_total") == 1, 10000);
+    WAIT_FOR(daemon_metric(s.d, "phoenix_tasks_spooled") == 0, 10000);
     stage_close(&s);
 }
 END_TEST
@@ -160,7 +167,7 @@ int main(void)
         tcase_add_loop_test(tc, a_full_disk_refuses_changes_until_there_is_room_again, 0, BACKEND_COUNT);
         tcase_add_loop_test(tc, after_a_failed_sync_nothing_is_acknowledged_until_a_restart, 0,
                             BACKEND_COUNT);
-        tcase_add_test(tc, after_a_failed_sync_what_was_committed_is_still_handed_back);
+        tcase_add_test(tc, after_a_failed_sync_what_was_committed_is_still_handed_back_tasks_after_a_restart);
     }
     return test_run(suite);
 }

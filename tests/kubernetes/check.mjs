@@ -188,7 +188,13 @@ function judgeSidecar() {
   expect(w.kind !== "StatefulSet" || w.spec.volumeClaimTemplates.some((v) => v.metadata.name === spool.name), where, "a StatefulSet without a claim for the spool");
 }
 
+// What has none goes to whichever namespace the applier is in.
+function judgeNamespace(o) {
+  if (o.kind !== "Namespace") expect(o.metadata.namespace === all("Namespace")[0]?.metadata.name, nameOf(o), `is in the namespace ${o.metadata.namespace}`);
+}
+
 for (const o of objects) {
+  judgeNamespace(o);
   judgeTypes(o);
   judgeMembers(o);
 }

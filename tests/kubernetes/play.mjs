@@ -39,7 +39,8 @@ function podOf(workload) {
     if (PORTS[name]) c.args.push("--port", String(PORTS[name]));
     for (const m of c.volumeMounts) m.name = `${name}-${m.name}`;
     c.imagePullPolicy = "Never";
-    c.image = `localhost/${c.image}`;
+    // README's example of a registry: here there is none.
+    c.image = `localhost/${c.image.replace(/^registry\.example\/(.*):.*/, "$1:latest")}`;
     // The example's image is whatever stands still until it is stopped.
     if (c.name === "orchestrator") c.command = ["sleep", "infinity"];
   }

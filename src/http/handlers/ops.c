@@ -7,6 +7,7 @@
 #include "util/json_doc.h"
 #include "util/rfc3339.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { STALLED_MS = 10000 };
@@ -215,7 +216,7 @@ static void collect(struct house_shared *shared)
                   {METRIC_JOURNAL_ENTRIES, (double)unsettled_entries(shared->unsettled)},
                   {METRIC_JOURNAL_OLDEST, waited_ms > 0 ? (double)waited_ms / 1000 : 0},
                   {METRIC_JOURNAL_SET_ASIDE, (double)atomic_load(&shared->journal.set_aside)},
-                  {METRIC_NEAR_LIVE, atomic_load(&shared->near_live) ? 1 : 0},
+                  {METRIC_NEAR_LIVE, !shared->near_wanted ? (double)NAN : atomic_load(&shared->near_live)},
                   {METRIC_EMBEDDED, shared->cache_redis ? 0 : 1},
                   {METRIC_HTTP_CONNECTIONS, (double)atomic_load(&shared->http.connections)},
                   {METRIC_HTTP_INFLIGHT_BYTES, (double)atomic_load(&shared->http.inflight_bytes)},
