@@ -30,12 +30,18 @@ int64_t loop_stamp_ms(const struct loop *loop);
 typedef void loop_call_fn(void *arg);
 bool loop_post(struct loop *loop, loop_call_fn *fn, void *arg);
 
-/* Runs before each wait. Returns true when it did or left anything to do: then all hooks run again before the
- * loop waits. */
+/* Hooks: run before each wait, in the order in which they were added. One returns true when it did or left
+ * anything to do: then all run again before the loop waits. Intrusive, so that there can be any number: a
+ * zeroed struct is idle. Hooks may add and remove hooks, themselves too. */
 typedef bool loop_hook_fn(void *arg);
-struct loop_hook;
-struct loop_hook *loop_hook_add(struct loop *loop, loop_hook_fn *fn, void *arg);
-void loop_hook_remove(struct loop_hook **hook);
+struct loop_hook {
+    struct loop *loop; /* NULL: idle */
+    struct loop_hook *next, **prev;
+    loop_hook_fn *fn;
+    void *arg;
+};
+void loop_hook_add(struct loop *loop, struct loop_hook *hook, loop_hook_fn *fn, void *arg);
+void loop_hook_remove(struct loop_hook *hook); /* nothing when it is idle */
 
 /* Timers: intrusive, a binary heap over one libuv timer. A zeroed struct is idle. Starting a running one
  * moves it. The callback may start it again. Due times are on loop_now_us's clock. */

@@ -126,7 +126,7 @@ struct server *server_create(const struct server_options *options)
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
     if (!info) goto fail;
     if (!(s->io = loop_io_create(options->loop, info->epoll_fd, LOOP_READ, on_epoll, s))) goto fail;
-    if (!(s->hook = loop_hook_add(options->loop, on_turn, s))) goto fail;
+    loop_hook_add(options->loop, &s->hook, on_turn, s);
     return s;
 fail:
     server_destroy(&s);
@@ -138,7 +138,7 @@ void server_destroy(struct server **ref)
     struct server *s = *ref;
     *ref = NULL;
     if (!s) return;
-    if (s->hook) {
+    if (s->hook.loop) {
         /* MHD cannot be stopped with suspended connections. Their handlers' loops no longer turn, so nobody
          * else answers. What these had sent may have been done: "overloaded" would deny it. */
         for (struct exchange *x = s->connections; x; x = x->next)

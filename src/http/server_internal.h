@@ -111,7 +111,7 @@ struct server {
     struct router router;
     struct MHD_Daemon *mhd;
     struct loop_io *io;
-    struct loop_hook *hook;
+    struct loop_hook hook;
     struct loop_timer tick, sweep;
     int64_t tick_us;
     struct exchange *connections;

@@ -12,17 +12,11 @@
 #include <string.h>
 #include <uv.h>
 
-enum { HOOKS_MAX = 16, HOOK_ROUNDS_MAX = 8, STAMP_MS = 500 };
+enum { HOOK_ROUNDS_MAX = 8, STAMP_MS = 500 };
 
 struct post {
     struct post *next;
     loop_call_fn *fn;
-    void *arg;
-};
-
-struct loop_hook {
-    struct loop *loop;
-    loop_hook_fn *fn;
     void *arg;
 };
 
@@ -39,7 +33,8 @@ struct loop {
     pthread_mutex_t post_lock;
     struct post *post_head, **post_tail;
 
-    struct loop_hook *hooks[HOOKS_MAX];
+    struct loop_hook *hooks, **hooks_tail;
+    struct loop_hook *next_hook; /* of the one that runs */
 
     struct loop_timer **heap; /* 1-based */
     size_t heap_len, heap_cap;
@@ -119,8 +114,10 @@ static void on_prepare(uv_prepare_t *prepare)
     bool again = true;
     for (int round = 0; again && round < HOOK_ROUNDS_MAX; round++) {
         again = false;
-        for (size_t i = 0; i < HOOKS_MAX; i++)
-            if (loop->hooks[i] && loop->hooks[i]->fn(loop->hooks[i]->arg)) again = true;
+        for (struct loop_hook *hook = loop->hooks; hook; hook = loop->next_hook) {
+            loop->next_hook = hook->next;
+            if (hook->fn(hook->arg)) again = true;
+        }
     }
     if (again)
         uv_idle_start(&loop->idle, on_idle);
@@ -128,27 +125,24 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_idle_stop(&loop->idle);
 }
 
-struct loop_hook *loop_hook_add(struct loop *loop, loop_hook_fn *fn, void *arg)
+void loop_hook_add(struct loop *loop, struct loop_hook *hook, loop_hook_fn *fn, void *arg)
 {
-    for (size_t i = 0; i < HOOKS_MAX; i++) {
-        if (loop->hooks[i]) continue;
-        struct loop_hook *hook = malloc(sizeof *hook);
-        if (!hook) return NULL;
-        *hook = (struct loop_hook){loop, fn, arg};
-        loop->hooks[i] = hook;
-        return hook;
-    }
-    return NULL;
+    *hook = (struct loop_hook){.loop = loop, .prev = loop->hooks_tail, .fn = fn, .arg = arg};
+    *loop->hooks_tail = hook;
+    loop->hooks_tail = &hook->next;
 }
 
-void loop_hook_remove(struct loop_hook **hook)
+void loop_hook_remove(struct loop_hook *hook)
 {
-    if (!*hook) return;
-    struct loop *loop = (*hook)->loop;
-    for (size_t i = 0; i < HOOKS_MAX; i++)
-        if (loop->hooks[i] == *hook) loop->hooks[i] = NULL;
-    free(*hook);
-    *hook = NULL;
+    struct loop *loop = hook->loop;
+    if (!loop) return;
+    if (loop->next_hook == hook) loop->next_hook = hook->next;
+    *hook->prev = hook->next;
+    if (hook->next)
+        hook->next->prev = hook->prev;
+    else
+        loop->hooks_tail = hook->prev;
+    hook->loop = NULL;
 }
 
 /* --- timers --- */
@@ -443,6 +437,7 @@ struct loop *loop_create(const struct clock *clock)
     }
     pthread_mutex_init(&loop->post_lock, NULL);
     loop->post_tail = &loop->post_head;
+    loop->hooks_tail = &loop->hooks;
     uv_async_init(&loop->uv, &loop->async, on_async);
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_idle_init(&loop->uv, &loop->idle);
@@ -493,8 +488,6 @@ void loop_destroy(struct loop **loop_ptr)
     if (!loop) return;
     *loop_ptr = NULL;
     loop_flush(loop); /* a post may own memory */
-    for (size_t i = 0; i < HOOKS_MAX; i++)
-        free(loop->hooks[i]);
     uv_walk(&loop->uv, close_left, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&loop->uv);

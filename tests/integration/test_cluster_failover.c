@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS = 4, KEYS = 12, SPOOLED = 20, FAILOVER_MS = 20000 };
+enum { THREADS = 4, KEYS = 12, SPOOLED = 20, FAILOVER_MS = 20000, MANY_MASTERS = 8, SESSIONS = 80 };
 
 static struct redis_cluster *c;
 static struct daemon *d;
@@ -60,6 +60,12 @@ static void open_masters(void)
 static void open_patient(void)
 {
     open_cluster(&(struct redis_cluster_options){.no_replicas = true, .node_timeout_ms = 8000});
+}
+
+static void open_many(void)
+{
+    open_cluster(&(struct redis_cluster_options){
+        .no_replicas = true, .masters = MANY_MASTERS, .node_timeout_ms = 8000});
 }
 
 static void close_all(void)
@@ -338,6 +344,73 @@ START_TEST(a_cluster_that_is_down_is_answered_for_and_its_circuits_stay_open)
 }
 END_TEST
 
+/* --- many masters --- */
+
+static void pause_all(void)
+{
+    for (int i = 0; i < MANY_MASTERS; i++)
+        redis_server_pause(redis_cluster_node(c, i));
+}
+
+static void resume_all(void)
+{
+    for (int i = 0; i < MANY_MASTERS; i++)
+        redis_server_resume(redis_cluster_node(c, i));
+}
+
+static bool all_circuits(const char *state)
+{
+    char want[32];
+    int n = 0;
+    FORMAT(want, "\"circuit\":\"%s\"", state);
+    for (const char *at = http_get(h, "/readyz")->body; (at = strstr(at, want)) != NULL; at++)
+        n++;
+    return n == MANY_MASTERS;
+}
+
+/* So that every circuit opens: each shard is asked. */
+static void put_everywhere(void)
+{
+    char path[64];
+    for (unsigned i = 0; i < SESSIONS; i++)
+        (void)http_send(h, "PUT", FORMAT(path, "/cache/e-%u", i), "{\"response\":1,\"ttl\":600}");
+}
+
+static void expect_sessions(void)
+{
+    char id[32], path[64], key[64];
+    int seen[MANY_MASTERS] = {0};
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        FORMAT(id, "m-%u", i);
+        int slot = redis_cluster_slot(c, FORMAT(key, "phoenix:session:%s", id));
+        seen[slot * MANY_MASTERS / CLUSTER_SLOTS]++;
+        EXPECT_STATUS(http_get(h, FORMAT(path, "/session/%s", id)), 200);
+        expect_header(h, "Phoenix-Backend", "redis");
+    }
+    for (int i = 0; i < MANY_MASTERS; i++)
+        ck_assert_int_gt(seen[i], 0);
+}
+
+START_TEST(many_masters_that_hang_together_get_everything_back_and_their_leases_end)
+{
+    char body[64];
+    EXPECT_STATUS(http_send(h, "POST", "/tasks", "{\"task_id\":\"t\",\"payload\":1}"), 201);
+    EXPECT_STATUS(http_send(h, "POST", "/tasks/dequeue", "{\"lease\":1}"), 200);
+    pause_all();
+    WAIT_FOR((put_everywhere(), all_circuits("open")), 20000);
+    for (unsigned i = 0; i < SESSIONS; i++)
+        EXPECT_STATUS(http_send(h, "POST", "/session", FORMAT(body, "{\"correlation_id\":\"m-%u\"}", i)),
+                      201);
+    ck_assert(daemon_metric(d, "phoenix_journal_entries") >= SESSIONS);
+    resume_all();
+    WAIT_FOR(is_well() && all_circuits("closed"), 20000);
+    expect_sessions();
+    const struct http_answer *a = http_send(h, "POST", "/tasks/dequeue", "{\"wait\":20}");
+    EXPECT_STATUS(a, 200);
+    ck_assert_msg(strstr(a->body, "\"task_id\":\"t\"") != NULL, "%.300s", a->body);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cluster_failover");
@@ -348,6 +421,9 @@ int main(void)
     t = test_case(s, "down", 90);
     tcase_add_checked_fixture(t, open_masters, close_all);
     tcase_add_test(t, a_cluster_that_is_down_is_answered_for_and_its_circuits_stay_open);
+    t = test_case(s, "many masters", 90);
+    tcase_add_checked_fixture(t, open_many, close_all);
+    tcase_add_test(t, many_masters_that_hang_together_get_everything_back_and_their_leases_end);
     t = test_case(s, "hand-back", 90);
     tcase_add_checked_fixture(t, open_patient, close_all);
     tcase_add_test(t, what_waits_for_a_dead_shard_holds_up_no_other);

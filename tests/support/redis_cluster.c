@@ -41,12 +41,22 @@ static int index_of_port(struct redis_cluster *c, long long port)
 
 /* --- start --- */
 
+static int masters(const struct redis_cluster *c)
+{
+    return c->options.masters ? c->options.masters : CLUSTER_MASTERS;
+}
+
+static int first_nodes(const struct redis_cluster *c)
+{
+    return c->options.no_replicas ? masters(c) : 2 * masters(c);
+}
+
 static int prepare(struct redis_cluster *c)
 {
     ck_assert_int_lt(c->count, CLUSTER_NODES_MAX);
     int i = c->count++;
     char lines[256];
-    bool apart = c->options.hosts && i < (c->options.no_replicas ? CLUSTER_MASTERS : 2 * CLUSTER_MASTERS);
+    bool apart = c->options.hosts && i < first_nodes(c);
     c->nodes[i] =
         redis_server_prepare(&(struct redis_server_options){.config = {"state.conf", "cluster.conf"},
                                                             .lines = c->options.lines,
@@ -105,11 +115,11 @@ static void give_slots(struct redis_cluster *c)
     char first[16];
     char last[16];
     char epoch[16];
-    for (int i = 0; i < CLUSTER_MASTERS; i++) {
+    for (int i = 0; i < masters(c); i++) {
         struct resp_client *client = redis_server_client(c->nodes[i]);
         expect_ok(client, "CLUSTER", "SET-CONFIG-EPOCH", number(epoch, i + 1));
-        expect_ok(client, "CLUSTER", "ADDSLOTSRANGE", number(first, CLUSTER_SLOTS * i / CLUSTER_MASTERS),
-                  number(last, CLUSTER_SLOTS * (i + 1) / CLUSTER_MASTERS - 1));
+        expect_ok(client, "CLUSTER", "ADDSLOTSRANGE", number(first, CLUSTER_SLOTS * i / masters(c)),
+                  number(last, CLUSTER_SLOTS * (i + 1) / masters(c) - 1));
         resp_close(&client);
     }
 }
@@ -118,7 +128,7 @@ struct redis_cluster *redis_cluster_start(const struct redis_cluster_options *op
 {
     struct redis_cluster *c = must_alloc(sizeof *c);
     if (options) c->options = *options;
-    int count = c->options.no_replicas ? CLUSTER_MASTERS : 2 * CLUSTER_MASTERS;
+    int count = first_nodes(c);
     for (int i = 0; i < count; i++)
         (void)prepare(c);
     for (int i = 0; i < count; i++)
@@ -128,9 +138,9 @@ struct redis_cluster *redis_cluster_start(const struct redis_cluster_options *op
         for (int j = i + 1; j < count; j++)
             meet(c, i, j);
     WAIT_FOR(all_known(c), START_MS);
-    for (int i = CLUSTER_MASTERS; i < count; i++) {
+    for (int i = masters(c); i < count; i++) {
         struct resp_client *client = redis_server_client(c->nodes[i]);
-        expect_ok(client, "CLUSTER", "REPLICATE", c->ids[i - CLUSTER_MASTERS]);
+        expect_ok(client, "CLUSTER", "REPLICATE", c->ids[i - masters(c)]);
         resp_close(&client);
     }
     FORMAT(c->url, "redis-cluster://");
@@ -139,8 +149,8 @@ struct redis_cluster *redis_cluster_start(const struct redis_cluster_options *op
         format(c->url + len, sizeof c->url - len, "%s%s:%d", i ? "," : "", redis_server_address(c->nodes[i]),
                redis_server_port(c->nodes[i]));
     }
-    for (int i = CLUSTER_MASTERS; i < count; i++)
-        WAIT_FOR(redis_cluster_replica(c, i - CLUSTER_MASTERS) == i, START_MS);
+    for (int i = masters(c); i < count; i++)
+        WAIT_FOR(redis_cluster_replica(c, i - masters(c)) == i, START_MS);
     redis_cluster_await_settled(c, START_MS);
     return c;
 }

@@ -19,6 +19,7 @@ struct redis_cluster;
 
 struct redis_cluster_options {
     int node_timeout_ms; /* 0: 1000 */
+    int masters;         /* 0: CLUSTER_MASTERS */
     bool no_replicas;    /* the masters alone */
     const char *lines;   /* more lines for every node; NULL: none. Each ends with a newline */
     /* Machines of their own (netns.h), one for each node at start. NULL: all on 127.0.0.1. */

@@ -139,11 +139,7 @@ struct conn_group *conn_group_create(struct loop *loop)
     struct conn_group *group = calloc(1, sizeof *group);
     if (!group) return NULL;
     group->loop = loop;
-    group->hook = loop_hook_add(loop, flush_dirty, group);
-    if (!group->hook) {
-        free(group);
-        return NULL;
-    }
+    loop_hook_add(loop, &group->hook, flush_dirty, group);
     return group;
 }
 

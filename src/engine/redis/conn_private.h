@@ -17,7 +17,7 @@ enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_GREETING, CONN_READY, CO
 
 struct conn_group {
     struct loop *loop;
-    struct loop_hook *hook;
+    struct loop_hook hook;
     struct conn *dirty;
     struct buf scratch; /* for formatting; empty between calls */
     char denied[96];    /* what an ACL refused last, and when it was logged */

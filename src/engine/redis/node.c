@@ -13,7 +13,7 @@ const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"}
 
 struct name {
     struct name *next;
-    char text[REDIS_HOST_SIZE + 16];
+    char text[];
 };
 
 struct redis_node {
@@ -62,14 +62,14 @@ static void print_name(const struct redis_node *node, char *out, size_t size)
 /* Under the lock, or before there is another thread. False: no memory. */
 static bool name_it(struct redis_node *node)
 {
-    char text[sizeof node->names->text];
+    char text[REDIS_HOST_SIZE + 16];
     struct name *name = node->names;
     print_name(node, text, sizeof text);
     while (name && strcmp(name->text, text) != 0)
         name = name->next;
     if (!name) {
-        if (!(name = calloc(1, sizeof *name))) return false;
-        memcpy(name->text, text, strlen(text) + 1);
+        if (!(name = calloc(1, sizeof *name + strlen(text) + 1))) return false;
+        memcpy(name->text, text, strlen(text));
         name->next = node->names;
         node->names = name;
     }

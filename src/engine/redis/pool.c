@@ -37,6 +37,9 @@ static struct node_pool *pool_of(struct redis_pool *p, struct redis_node *node)
     if (!pool) {
         const struct node_pool_owner owner = {on_misplaced, on_unsent, p};
         pool = node_pool_create(&p->options, &owner, node);
+        if (!pool)
+            LOG(p->options.log, LOG_ERROR, "no memory for connections; calls to this node go unanswered",
+                LOG_S("redis", redis_node_name(node)));
         atomic_store(&p->of[i], pool);
     }
     return pool;

@@ -253,9 +253,9 @@ static bool on_hook(void *arg)
 
 START_TEST(hooks_run_again_until_none_has_worked)
 {
-    struct loop_hook *a = loop_hook_add(f.loop, on_hook, &h.ran[0]);
-    struct loop_hook *b = loop_hook_add(f.loop, on_hook, &h.ran[1]);
-    ck_assert(a && b);
+    struct loop_hook a, b;
+    loop_hook_add(f.loop, &a, on_hook, &h.ran[0]);
+    loop_hook_add(f.loop, &b, on_hook, &h.ran[1]);
     h.work[1] = 1; /* which makes one for the first hook, that had its turn already */
     loop_stop(f.loop);
     loop_run(f.loop);
@@ -264,14 +264,14 @@ START_TEST(hooks_run_again_until_none_has_worked)
     ck_assert_uint_eq(h.ran[0], h.ran[1]);
     loop_hook_remove(&a);
     loop_hook_remove(&b);
-    ck_assert_ptr_null(a);
     loop_hook_remove(&a);
 }
 END_TEST
 
 START_TEST(a_hook_that_always_works_does_not_starve_timers)
 {
-    struct loop_hook *a = loop_hook_add(f.loop, on_hook, &h.ran[0]);
+    struct loop_hook a;
+    loop_hook_add(f.loop, &a, on_hook, &h.ran[0]);
     h.work[0] = UINT32_MAX;
     fire_at(0, loop_now_us(f.loop) + 2000);
     RUN_UNTIL(&f, t.count == 1);
@@ -280,18 +280,54 @@ START_TEST(a_hook_that_always_works_does_not_starve_timers)
 }
 END_TEST
 
-START_TEST(a_removed_hook_runs_no_more_and_its_place_is_free)
+START_TEST(a_removed_hook_runs_no_more)
 {
-    struct loop_hook *hooks[16];
-    for (int i = 0; i < 16; i++)
-        ck_assert_ptr_nonnull(hooks[i] = loop_hook_add(f.loop, on_hook, &h.ran[0]));
-    ck_assert_ptr_null(loop_hook_add(f.loop, on_hook, &h.ran[0]));
-    for (int i = 0; i < 16; i++)
-        loop_hook_remove(&hooks[i]);
+    struct loop_hook a;
+    loop_hook_add(f.loop, &a, on_hook, &h.ran[0]);
+    loop_hook_remove(&a);
     loop_fixture_turn(&f);
     ck_assert_uint_eq(h.ran[0], 0);
-    ck_assert_ptr_nonnull(hooks[0] = loop_hook_add(f.loop, on_hook, &h.ran[0]));
-    loop_hook_remove(&hooks[0]);
+    loop_hook_add(f.loop, &a, on_hook, &h.ran[0]);
+    loop_fixture_turn(&f);
+    ck_assert_uint_gt(h.ran[0], 0);
+    loop_hook_remove(&a);
+}
+END_TEST
+
+enum { HOOKS = 400 };
+
+static struct {
+    struct loop_hook hook[HOOKS];
+    size_t ran[HOOKS], count;
+} many;
+
+/* Every fourth goes, with the one behind it, which has not run yet. */
+static bool on_one_of_many(void *arg)
+{
+    size_t i = (size_t)((struct loop_hook *)arg - many.hook);
+    ck_assert_uint_lt(many.count, HOOKS);
+    many.ran[many.count++] = i;
+    if (i % 4 != 0) return false;
+    loop_hook_remove(&many.hook[i]);
+    loop_hook_remove(&many.hook[i + 1]);
+    return false;
+}
+
+START_TEST(any_number_of_hooks_run_in_their_order_and_may_remove_each_other)
+{
+    for (size_t i = 0; i < HOOKS; i++)
+        loop_hook_add(f.loop, &many.hook[i], on_one_of_many, &many.hook[i]);
+    loop_stop(f.loop);
+    loop_run(f.loop); /* one turn */
+    ck_assert_uint_eq(many.count, HOOKS - HOOKS / 4);
+    for (size_t i = 0; i < many.count; i++)
+        ck_assert_uint_eq(many.ran[i], i / 3 * 4 + (i % 3 ? i % 3 + 1 : 0));
+    many.count = 0;
+    loop_stop(f.loop);
+    loop_run(f.loop);
+    ck_assert_uint_eq(many.count, HOOKS / 2);
+    for (size_t i = 0; i < HOOKS; i++)
+        loop_hook_remove(&many.hook[i]);
 }
 END_TEST
 
@@ -496,7 +532,8 @@ START_TEST(a_loop_is_destroyed_with_everything_outstanding)
 {
     static unsigned never;
     watch(LOOP_READ | LOOP_WRITE);
-    ck_assert_ptr_nonnull(loop_hook_add(f.loop, on_hook, &h.ran[0]));
+    static struct loop_hook left;
+    loop_hook_add(f.loop, &left, on_hook, &h.ran[0]);
     ck_assert_ptr_nonnull(loop_signal_create(f.loop, SIGUSR2, on_signal, &never));
     fire_at(0, loop_now_us(f.loop));
     loop_destroy(&f.loop);
@@ -532,7 +569,8 @@ int main(void)
     tcase_add_test(c, a_flush_runs_them_and_the_loop_goes_on);
     tcase_add_test(c, hooks_run_again_until_none_has_worked);
     tcase_add_test(c, a_hook_that_always_works_does_not_starve_timers);
-    tcase_add_test(c, a_removed_hook_runs_no_more_and_its_place_is_free);
+    tcase_add_test(c, a_removed_hook_runs_no_more);
+    tcase_add_test(c, any_number_of_hooks_run_in_their_order_and_may_remove_each_other);
     tcase_add_test(c, a_readable_descriptor_is_told_until_it_is_read_empty);
     tcase_add_test(c, what_is_watched_can_change_down_to_nothing);
     tcase_add_test(c, a_watcher_may_be_destroyed_by_its_own_callback);
