@@ -206,15 +206,15 @@ static void end_trial(struct topology_sentinel *f)
     if (f->trial.conn) conn_abandon(f->trial.conn, "another server is named");
 }
 
-/* A connection of the node's kind, to a node of its own, since the topology's is elsewhere. */
+/* A connection of the node's kind, to a node of its own, since the topology's is elsewhere. The same again for
+ * the same place: it knows which of the name's addresses are dead. */
 static void begin_trial(struct topology_sentinel *f, struct entry *by, const struct sentinel_answer *answer)
 {
-    redis_node_destroy(&f->trial.node);
     struct redis_topology *t = f->options.topology;
-    f->trial =
-        (struct trial){.node = topology_outsider(t, f->topology->url, redis_topology_secret(t), &answer->at),
-                       .answer = *answer,
-                       .by = by};
+    struct redis_node *node = f->trial.node;
+    if (node && !same_place(&f->trial.answer.at, &answer->at)) redis_node_destroy(&node);
+    if (!node) node = topology_outsider(t, f->topology->url, redis_topology_secret(t), &answer->at);
+    f->trial = (struct trial){.node = node, .answer = *answer, .by = by};
     struct conn_options options = {
         .group = f->group, .node = f->trial.node, .events = {on_trial_ready, on_trial_closed, NULL, f}};
     if (f->trial.node) f->trial.conn = conn_open(&options);

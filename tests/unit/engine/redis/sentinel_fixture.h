@@ -9,8 +9,9 @@ enum { FAKES = 3, NOWHERE = -1, UNKNOWN = -2, NONSENSE = -3 };
 
 struct fake_sentinel {
     struct redis_fixture f;
-    int names; /* a Redis by index, or one of the above */
-    int epoch; /* -1: it refuses to tell */
+    int names;        /* a Redis by index, or one of the above */
+    const char *host; /* how it calls that; NULL: by its address */
+    int epoch;        /* -1: it refuses to tell */
     bool silent, slow_first;
     bool password; /* must be given */
     bool in[PEERS_MAX + 1];
@@ -54,12 +55,13 @@ static inline const char *reply_subscribed(const struct resp_value *command)
                   fake_text(channel, sizeof channel, command->items[1].text));
 }
 
-static inline const char *reply_address(int port)
+static inline const char *reply_address(const char *host, int port)
 {
     static char text[128];
+    char name[64];
     char digits[16];
     char bulk[32];
-    return FORMAT(text, "*2\r\n$9\r\n127.0.0.1\r\n%s",
+    return FORMAT(text, "*2\r\n%s%s", fake_text(name, sizeof name, host ? host : "127.0.0.1"),
                   fake_text(bulk, sizeof bulk, FORMAT(digits, "%d", port)));
 }
 
@@ -97,8 +99,8 @@ static inline const char *sentinel_question(struct fake_sentinel *s, const struc
     }
     if (s->loading) return "-LOADING not now\r\n";
     if (s->names == UNKNOWN) return "*-1\r\n";
-    if (s->names == NONSENSE) return reply_address(70000);
-    return reply_address(s->names == NOWHERE ? 1 : fake_port(&all->data[s->names].f));
+    if (s->names == NONSENSE) return reply_address(s->host, 70000);
+    return reply_address(s->host, s->names == NOWHERE ? 1 : fake_port(&all->data[s->names].f));
 }
 
 static inline const char *sentinel_script(struct redis_fixture *f, struct peer *p,

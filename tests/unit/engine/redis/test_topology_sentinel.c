@@ -4,6 +4,35 @@
 
 #include "engine/redis/topology_sentinel.h"
 
+#include <netdb.h>
+
+static const char TWO_ADDRESSES[] = "two-addresses.test"; /* nobody is at the first one */
+
+static struct addrinfo *address_of(uint32_t ip, const char *service)
+{
+    struct addrinfo *a = must_alloc(sizeof *a + sizeof(struct sockaddr_in)); /* one block, as libc's are */
+    struct sockaddr_in *in = (void *)(a + 1);
+    *in = (struct sockaddr_in){.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(ip),
+                               .sin_port = htons((uint16_t)strtol(service, NULL, 10))};
+    *a = (struct addrinfo){
+        .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_addr = (void *)in, .ai_addrlen = sizeof *in};
+    return a;
+}
+
+/* In libc's place: hiredis has literals looked up, too. */
+int getaddrinfo(const char *restrict host, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict out)
+{
+    struct in_addr literal;
+    bool two = strcmp(host, TWO_ADDRESSES) == 0;
+    (void)hints;
+    if (!two && inet_pton(AF_INET, host, &literal) != 1) return EAI_NONAME;
+    *out = address_of(two ? INADDR_LOOPBACK + 1 : ntohl(literal.s_addr), service);
+    if (two) (*out)->ai_next = address_of(INADDR_LOOPBACK, service);
+    return 0;
+}
+
 static struct sentinel_fixture s;
 static struct topology_sentinel *follower;
 static unsigned changes;
@@ -197,6 +226,18 @@ START_TEST(a_replica_is_moved_to_once_it_is_a_master)
 }
 END_TEST
 
+START_TEST(a_master_whose_names_first_address_is_dead_is_found)
+{
+    struct redis_address found;
+    sentinel_fixture_open(&s, 3);
+    for (int i = 0; i < FAKES; i++)
+        s.sentinels[i].host = TWO_ADDRESSES;
+    settle_at(0);
+    redis_node_address(s.node, &found);
+    ck_assert_str_eq(found.host, TWO_ADDRESSES);
+}
+END_TEST
+
 START_TEST(further_sentinels_are_learned_and_asked)
 {
     sentinel_fixture_open(&s, 1);
@@ -291,6 +332,7 @@ int main(void)
     tcase_add_test(c, of_one_epoch_the_place_that_answers_stays);
     tcase_add_test(c, a_sentinel_that_tells_no_epoch_is_heard_where_nobody_else_is);
     tcase_add_test(c, a_replica_is_moved_to_once_it_is_a_master);
+    tcase_add_test(c, a_master_whose_names_first_address_is_dead_is_found);
     tcase_add_test(c, further_sentinels_are_learned_and_asked);
     tcase_add_test(c, one_that_names_a_crowd_stays);
     tcase_add_test(c, a_switch_that_one_publishes_is_followed_without_waiting);
