@@ -160,6 +160,7 @@ void conn_group_destroy(struct conn_group **group)
 static void condemn(struct conn *c)
 {
     struct redis_call *call = c->failed;
+    if (!redis_node_options(c->options.node)->topology) return; /* is only asked (topology_outsider) */
     while (call && call->outcome != REDIS_CALL_IN_DOUBT)
         call = call->next;
     if (!call || !c->client_id) return;

@@ -87,6 +87,14 @@ static void let_them_be_asked(unsigned times)
     }
 }
 
+/* A question that is on its way gets no answer. */
+static void let_it_give_up(void)
+{
+    unsigned open = s.sentinels[0].f.accepted, until = asked(0) + 1;
+    RUN_UNTIL(&s.on, asked(0) >= until);
+    RUN_UNTIL(&s.on, s.sentinels[0].f.accepted > open);
+}
+
 static void settle_at(int redis)
 {
     follow();
@@ -238,6 +246,21 @@ START_TEST(a_master_whose_names_first_address_is_dead_is_found)
 }
 END_TEST
 
+/* The user that it has there may not, and questions leave nothing behind. */
+START_TEST(nothing_is_killed_on_a_sentinel_that_hung)
+{
+    sentinel_fixture_open(&s, 1);
+    settle_at(0);
+    unsigned before = redis_saw(&s.sentinels[0].f, "INFO");
+    s.sentinels[0].silent = true;
+    let_it_give_up();
+    s.sentinels[0].silent = false;
+    RUN_UNTIL(&s.on, redis_saw(&s.sentinels[0].f, "INFO") > before + 2);
+    let_them_be_asked(2);
+    ck_assert_uint_eq(redis_saw(&s.sentinels[0].f, "CLIENT KILL"), 0);
+}
+END_TEST
+
 START_TEST(further_sentinels_are_learned_and_asked)
 {
     sentinel_fixture_open(&s, 1);
@@ -333,6 +356,7 @@ int main(void)
     tcase_add_test(c, a_sentinel_that_tells_no_epoch_is_heard_where_nobody_else_is);
     tcase_add_test(c, a_replica_is_moved_to_once_it_is_a_master);
     tcase_add_test(c, a_master_whose_names_first_address_is_dead_is_found);
+    tcase_add_test(c, nothing_is_killed_on_a_sentinel_that_hung);
     tcase_add_test(c, further_sentinels_are_learned_and_asked);
     tcase_add_test(c, one_that_names_a_crowd_stays);
     tcase_add_test(c, a_switch_that_one_publishes_is_followed_without_waiting);
