@@ -6,6 +6,7 @@
 #include "../support/stage.h"
 #include "../support/traffic.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Where the daemon's Redis is, so that a fault can be put there. */
@@ -272,6 +273,52 @@ START_TEST(every_request_is_answered_in_time_and_nothing_acknowledged_is_lost)
 }
 END_TEST
 
+static void replicate(struct redis_server *of, struct redis_server *from)
+{
+    char port[16];
+    free(redis_server_ask(of, "REPLICAOF", "127.0.0.1", FORMAT(port, "%d", redis_server_port(from))));
+}
+
+static bool in_step(struct redis_server *replica)
+{
+    char *info = redis_server_ask(replica, "INFO", "replication");
+    bool up = strstr(info, "master_link_status:up") != NULL;
+    free(info);
+    return up;
+}
+
+static bool put_session(struct http_client *h)
+{
+    const struct http_answer *a = http_send(h, "PUT", "/session/s", "{\"plan_id\":\"p\"}");
+    const char *backend = http_header(h, "Phoenix-Backend");
+    return a->status < 300 && backend && strcmp(backend, "redis") == 0;
+}
+
+/* The name of a Kubernetes Service, or HAProxy: what is connected stays connected, the new goes to the
+ * master. */
+START_TEST(a_name_that_leads_to_another_master_is_followed)
+{
+    struct redis_server *old = redis_server_start(NULL), *new = redis_server_start(NULL);
+    struct redis_proxy *proxy = redis_proxy_start(redis_server_port(old));
+    struct daemon *d = daemon_start(&(struct daemon_options){.redis_url = redis_proxy_url(proxy)});
+    struct http_client *h = daemon_client(d);
+    replicate(new, old);
+    WAIT_FOR(put_session(h) && in_step(new), 10000);
+    free(redis_server_ask(new, "REPLICAOF", "NO", "ONE"));
+    replicate(old, new);
+    redis_proxy_lead_to(proxy, redis_server_port(new));
+    WAIT_FOR(put_session(h), 10000);
+    ck_assert(daemon_log_has(d, "Redis is a replica; connecting anew"));
+    free(redis_server_ask(new, "SET", "phoenix:cache:new", "{\"response\":1}"));
+    WAIT_FOR(http_get(h, "/cache/new")->status == 200, 10000);
+    http_close(&h);
+    daemon_stop(&d);
+    redis_proxy_stop(&proxy);
+    redis_server_stop(&new);
+    redis_server_stop(&old);
+}
+END_TEST
+
 static void time_read(struct load_thread *t)
 {
     char path[64];
@@ -318,6 +365,7 @@ int main(void)
     Suite *suite = suite_create("outage");
     TCase *tc = test_case(suite, "outage", 90);
     tcase_add_loop_test(tc, every_request_is_answered_in_time_and_nothing_acknowledged_is_lost, 0, FAULTS);
+    tcase_add_test(tc, a_name_that_leads_to_another_master_is_followed);
     tcase_add_test(tc, reads_with_the_circuit_open_are_no_slower_than_through_redis);
     return test_run(suite);
 }

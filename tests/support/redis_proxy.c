@@ -306,6 +306,13 @@ void redis_proxy_lift(struct redis_proxy *p)
     change_end(p);
 }
 
+void redis_proxy_lead_to(struct redis_proxy *p, int upstream_port)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    p->upstream_port = upstream_port;
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
 void redis_proxy_refuse(struct redis_proxy *p, bool on)
 {
     (void)pthread_mutex_lock(&p->lock);

@@ -19,6 +19,8 @@ void redis_proxy_hold(struct redis_proxy *p);
 void redis_proxy_hold_new(struct redis_proxy *p, bool on);
 /* Delivers what is held and relays again, all connections. */
 void redis_proxy_lift(struct redis_proxy *p);
+/* New connections go to another server. */
+void redis_proxy_lead_to(struct redis_proxy *p, int upstream_port);
 /* New connections are reset. */
 void redis_proxy_refuse(struct redis_proxy *p, bool on);
 /* Resets the connections that are open now. */

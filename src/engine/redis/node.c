@@ -11,6 +11,8 @@
 
 const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
 
+enum { LEAVE_EVERY_MS = 1000 };
+
 struct name {
     struct name *next;
     char text[];
@@ -25,6 +27,7 @@ struct redis_node {
     pthread_mutex_t cell_lock;
     _Atomic int64_t offset_ms;
     _Atomic unsigned turn, moves;
+    _Atomic int64_t left_ms; /* for being a replica */
     _Atomic bool serves;
     _Atomic int64_t covered_at; /* this count of moves; -1: not covered */
     _Atomic size_t condemned_count;
@@ -102,6 +105,7 @@ struct redis_node *redis_node_create(const struct redis_node_options *options)
     node->cell = options->metrics ? metrics_cell(options->metrics) : NULL;
     atomic_store(&node->serves, true);
     atomic_store(&node->covered_at, -1);
+    atomic_store(&node->left_ms, -LEAVE_EVERY_MS);
     forget_info(node);
     if (!node->breaker || !name_it(node)) redis_node_destroy(&node);
     return node;
@@ -167,6 +171,17 @@ void redis_node_move(struct redis_node *node, const struct redis_address *to)
 void redis_node_leave(struct redis_node *node, unsigned moves)
 {
     atomic_compare_exchange_strong(&node->moves, &moves, moves + 1);
+}
+
+void redis_node_leave_replica(struct redis_node *node, unsigned moves)
+{
+    int64_t now = clock_mono_ms(node->options.clock), left = atomic_load(&node->left_ms);
+    if (node->options.url->kind != REDIS_TCP || moves != redis_node_moves(node) ||
+        now - left < LEAVE_EVERY_MS || !atomic_compare_exchange_strong(&node->left_ms, &left, now))
+        return;
+    redis_node_leave(node, moves);
+    LOG(node->options.log, LOG_WARN, "Redis is a replica; connecting anew, its name may lead to the master",
+        LOG_S("redis", redis_node_name(node)));
 }
 
 bool redis_node_serves(const struct redis_node *node)

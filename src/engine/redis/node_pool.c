@@ -166,10 +166,22 @@ static void on_closed(void *arg, const char *why)
     if (other) conn_kill_condemned(other->conn);
 }
 
+static void retire(struct member *m)
+{
+    m->retired = true;
+    conn_abandon(m->conn, "idle");
+}
+
+static bool is_unused(const struct member *m)
+{
+    return m->conn && m->ready && conn_inflight(m->conn) == 0;
+}
+
 static bool open_one(struct node_pool *p)
 {
     for (unsigned i = 0; i < p->options.connections_max; i++) {
         struct member *m = &p->members[i];
+        if (is_unused(m) && conn_stale(m->conn)) retire(m);
         if (m->conn) continue;
         struct conn_options options = {.group = p->group,
                                        .node = p->node,
@@ -205,7 +217,7 @@ static bool may_connect(struct node_pool *p)
 
 static bool is_idle(const struct node_pool *p, const struct member *m, int64_t now_us)
 {
-    return m->conn && m->ready && conn_inflight(m->conn) == 0 &&
+    return is_unused(m) &&
            (conn_stale(m->conn) || now_us - m->used_us > IDLE_S * INT64_C(1000000) || !is_wanted(p));
 }
 
@@ -220,8 +232,7 @@ static void on_tick(void *arg)
     for (unsigned i = 0; i < p->options.connections_max; i++) {
         struct member *m = &p->members[i];
         if (!is_idle(p, m, now) || (live <= least && !conn_stale(m->conn))) continue;
-        m->retired = true;
-        conn_abandon(m->conn, "idle");
+        retire(m);
         live--;
     }
     while (live < least && may_connect(p) && open_one(p))

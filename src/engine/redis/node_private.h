@@ -21,6 +21,9 @@ void redis_node_next_turn(struct redis_node *node, unsigned used);
 /* The server there is not what it is asked as: connections opened until now (at this count of moves) take no
  * more calls. Once however many find out. */
 void redis_node_leave(struct redis_node *node, unsigned moves);
+/* The same of a replica behind a plain name, which may lead to the master by now: connections are made anew,
+ * at most once a second, and it is logged. Nothing for other kinds. */
+void redis_node_leave_replica(struct redis_node *node, unsigned moves);
 
 /* Its circuit is closed, or nobody would close it: who serves nothing is not probed, and yet is called for a
  * slot that is on its way there (ASK). */

@@ -120,13 +120,17 @@ static bool on_redirected(struct redis_pool *p, struct redis_node *node, struct 
     return true;
 }
 
-/* READONLY: a master no more. Where there is but one node, and nobody who would know of another, that is a
- * refusal. */
+/* READONLY: a master no more. Where nobody would know of another its name may lead there by now; if not, that
+ * is a refusal. */
 static bool on_misplaced(void *arg, struct redis_node *node, unsigned moves, struct redis_call *call)
 {
     struct redis_pool *p = arg;
     enum redis_kind kind = redis_topology_options(p->options.topology)->url->kind;
-    if (p->closing || (kind != REDIS_SENTINEL && kind != REDIS_CLUSTER)) return false;
+    if (p->closing) return false;
+    if (kind != REDIS_SENTINEL && kind != REDIS_CLUSTER) {
+        redis_node_leave_replica(node, moves);
+        return moves != redis_node_moves(node) && try_later(p, call);
+    }
     if (call->redirected) return on_redirected(p, node, call);
     if (kind == REDIS_SENTINEL) redis_node_leave(node, moves);
     redis_topology_suspect(p->options.topology);

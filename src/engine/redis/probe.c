@@ -30,6 +30,7 @@ struct redis_probe {
     struct conn_group *group;
     struct conn *conn;
     bool ready, busy, probing, closing;
+    bool was_master;    /* the server that its name led to */
     char awaiting[128]; /* why it is away, as last logged; empty: it is not */
     int64_t logged_us;
     unsigned pings;
@@ -67,7 +68,10 @@ static void tell_eviction(struct redis_probe *p, const struct redis_info *was, c
 static void check_role(struct redis_probe *p, struct slice info)
 {
     const struct redis_node_options *node = redis_node_options(p->options.node);
-    if (node->url->kind != REDIS_SENTINEL || !memmem(info.ptr, info.len, "\nrole:slave", 11)) return;
+    if (memmem(info.ptr, info.len, "\nrole:master", 12)) p->was_master = true;
+    if (!memmem(info.ptr, info.len, "\nrole:slave", 11)) return;
+    if (p->was_master) redis_node_leave_replica(p->options.node, conn_moves(p->conn));
+    if (node->url->kind != REDIS_SENTINEL) return;
     redis_node_leave(p->options.node, conn_moves(p->conn));
     redis_topology_suspect(node->topology);
 }

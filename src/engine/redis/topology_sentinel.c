@@ -206,8 +206,8 @@ static void end_trial(struct topology_sentinel *f)
     if (f->trial.conn) conn_abandon(f->trial.conn, "another server is named");
 }
 
-/* A connection of the node's kind, to a node of its own, since the topology's is elsewhere. The same again for
- * the same place: it knows which of the name's addresses are dead. */
+/* A connection of the node's kind, to a node of its own, since the topology's is elsewhere. The same again
+ * for the same place: it knows which of the name's addresses are dead. */
 static void begin_trial(struct topology_sentinel *f, struct entry *by, const struct sentinel_answer *answer)
 {
     struct redis_topology *t = f->options.topology;

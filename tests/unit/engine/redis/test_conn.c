@@ -160,12 +160,9 @@ START_TEST(a_call_of_many_commands_is_done_with_its_last_reply)
 END_TEST
 
 static const char *const ERRORS[][2] = {
-    {"-WRONGTYPE Operation\r\n", "foreign"},
-    {"-OOM command not allowed\r\n", "refused"},
-    {"-READONLY You can't write\r\n", "refused"},
-    {"-LOADING Redis is loading\r\n", "unavailable"},
-    {"-ERR no such\r\n", "refused"},
-    {"-NOSCRIPT no script at all\r\n", "refused"},
+    {"-WRONGTYPE Operation\r\n", "foreign"}, {"-OOM command not allowed\r\n", "refused"},
+    {"-MISCONF no disk\r\n", "refused"},     {"-LOADING Redis is loading\r\n", "unavailable"},
+    {"-ERR no such\r\n", "refused"},         {"-NOSCRIPT no script at all\r\n", "refused"},
 };
 static const char *error_reply;
 

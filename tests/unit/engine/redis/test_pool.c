@@ -309,6 +309,48 @@ START_TEST(attempts_that_fail_wait_longer_each_time)
 }
 END_TEST
 
+static unsigned replicas; /* connections below this number lead to one */
+
+static const char *read_only(struct redis_fixture *x, struct peer *p, const struct resp_value *command)
+{
+    (void)x;
+    return command_is(command, "GET") && p->number < replicas ? "-READONLY You can't write\r\n" : NULL;
+}
+
+START_TEST(a_call_that_meets_a_replica_goes_again_on_a_new_connection)
+{
+    replicas = 2;
+    f.script = read_only;
+    pool = open_test_pool(&f, 1, 4);
+    RUN_UNTIL(&f.on, redis_pool_ready(pool) == 1);
+    ck_assert(submit(0));
+    RUN_UNTIL(&f.on, calls[0].done);
+    ck_assert_int_eq(calls[0].call.outcome, REDIS_CALL_OK);
+    ck_assert_uint_eq(f.accepted, 2);
+}
+END_TEST
+
+START_TEST(a_replica_that_stays_one_refuses_and_is_connected_to_anew_once_a_second)
+{
+    replicas = PEERS_MAX;
+    f.script = read_only;
+    pool = open_test_pool(&f, 1, 1);
+    RUN_UNTIL(&f.on, redis_pool_ready(pool) == 1);
+    for (size_t i = 0; i < 10; i++) {
+        ck_assert(submit(i));
+        RUN_UNTIL(&f.on, calls[i].done);
+        ck_assert_int_eq(calls[i].call.outcome, REDIS_CALL_REFUSED);
+        ck_assert_str_eq(calls[i].call.error, "READONLY You can't write");
+    }
+    ck_assert_uint_le(f.accepted, 3); /* a busy machine may take a second for these */
+    unsigned before = f.accepted;
+    f.on.ahead_us += 1000000;
+    ck_assert(submit(10));
+    RUN_UNTIL(&f.on, calls[10].done);
+    ck_assert_uint_eq(f.accepted, before + 1);
+}
+END_TEST
+
 START_TEST(destroying_completes_those_that_wait_once)
 {
     f.hang = true;
@@ -341,6 +383,8 @@ int main(void)
     tcase_add_test(c, every_failed_call_is_told_to_the_circuit_with_the_generation_it_began_in);
     tcase_add_test(c, a_lost_connection_is_replaced_up_to_min_idle);
     tcase_add_test(c, attempts_that_fail_wait_longer_each_time);
+    tcase_add_test(c, a_call_that_meets_a_replica_goes_again_on_a_new_connection);
+    tcase_add_test(c, a_replica_that_stays_one_refuses_and_is_connected_to_anew_once_a_second);
     tcase_add_test(c, destroying_completes_those_that_wait_once);
     return test_run(suite);
 }

@@ -192,6 +192,35 @@ static int64_t ping_now(void)
     return ping_us;
 }
 
+/* Who never was a master was meant. */
+START_TEST(a_name_whose_master_is_a_replica_now_is_resolved_anew)
+{
+    static const char SLAVE[] = "# Replication\r\nrole:slave\r\n";
+    f.script = with_info;
+    info_text = SLAVE;
+    open_probe();
+    RUN_UNTIL(&f.on, redis_saw(&f, "PING") >= 2 && ping_now() >= 0);
+    ck_assert_uint_eq(f.accepted, 1);
+    info_text = "# Replication\r\nrole:master\r\n";
+    for (unsigned until = redis_saw(&f, "PING") + 6; redis_saw(&f, "PING") < until;) {
+        f.on.ahead_us += 200000;
+        loop_fixture_turn(&f.on);
+    }
+    ck_assert_uint_eq(f.accepted, 1);
+    info_text = SLAVE;
+    while (f.accepted < 2) {
+        f.on.ahead_us += 200000;
+        loop_fixture_turn(&f.on);
+    }
+    unsigned asked =
+        redis_saw(&f, "INFO"); /* INFO comes at once, and again says slave: no more than one a second */
+    for (int i = 0; i < 20; i++)
+        loop_fixture_turn(&f.on);
+    ck_assert_uint_eq(f.accepted, 2);
+    ck_assert_uint_le(redis_saw(&f, "INFO"), asked + 2);
+}
+END_TEST
+
 START_TEST(info_comes_at_once_and_with_every_fifth_ping)
 {
     f.script = with_info;
@@ -353,6 +382,7 @@ int main(void)
     tcase_add_loop_test(c, a_time_that_makes_no_sense_changes_nothing, 0,
                         sizeof ODD_TIMES / sizeof ODD_TIMES[0]);
     tcase_add_test(c, a_time_that_was_long_on_its_way_does_not_replace_a_better_one);
+    tcase_add_test(c, a_name_whose_master_is_a_replica_now_is_resolved_anew);
     tcase_add_test(c, info_comes_at_once_and_with_every_fifth_ping);
     tcase_add_test(c, a_node_that_has_moved_has_told_nothing_yet);
     tcase_add_test(c, a_user_that_may_not_ask_for_info_costs_nothing_else);
