@@ -23,7 +23,7 @@ enum {
     DOUBT_MAX_MS = 400,
     SUSPICION_MS = 2000, /* how long a suspicion is followed up */
     FRESH_MS = 5000,     /* how long an answer counts */
-    SILENT_MS = 60000,   /* without an answer for so long a learned sentinel may be replaced */
+    SILENT_MS = 60000,   /* without an answer for so long a learned sentinel is taken for gone */
     LIE_MIN_MS = 50,     /* the next trial on the word of who named a wrong server; doubling */
     LIE_MAX_MS = 5000
 };
@@ -222,13 +222,21 @@ static void begin_trial(struct topology_sentinel *f, struct entry *by, const str
 
 /* --- judging --- */
 
+/* Learned, and without an answer for so long that it may be no more. */
+static bool is_gone(const struct topology_sentinel *f, const struct entry *e)
+{
+    int64_t heard_us = sentinel_answered_us(e->sentinel);
+    if (heard_us < e->since_us) heard_us = e->since_us;
+    return e->learned && now_us(f) - heard_us > SILENT_MS * INT64_C(1000);
+}
+
 /* Most sentinels name this place, and none that answers knows of a later one than they do. */
 static bool is_agreed(const struct topology_sentinel *f, const struct sentinel_answer *answer)
 {
     unsigned all = 0, agree = 0;
     for (unsigned i = 0; i < SENTINELS_MAX; i++) {
         const struct sentinel *s = f->entries[i].sentinel;
-        if (!s) continue;
+        if (!s || is_gone(f, &f->entries[i])) continue;
         all++;
         const struct sentinel_answer *last = sentinel_last(s);
         if (!last->known || now_us(f) - sentinel_answered_us(s) > FRESH_MS * INT64_C(1000)) continue;
@@ -284,10 +292,7 @@ static struct entry *place_for(struct topology_sentinel *f, const struct sentine
     for (unsigned i = 0; i < SENTINELS_MAX; i++) {
         struct entry *e = &f->entries[i];
         if (!e->sentinel) return e;
-        int64_t heard_us = sentinel_answered_us(e->sentinel);
-        if (heard_us < e->since_us) heard_us = e->since_us;
-        bool needed = !e->learned || e == f->trial.by || e->sentinel == by;
-        if (!needed && now_us(f) - heard_us > SILENT_MS * INT64_C(1000)) silent = e;
+        if (is_gone(f, e) && e != f->trial.by && e->sentinel != by) silent = e;
     }
     if (silent) sentinel_destroy(&silent->sentinel);
     return silent;

@@ -192,6 +192,26 @@ START_TEST(an_earlier_epoch_that_most_tell_is_another_beginning)
 }
 END_TEST
 
+START_TEST(learned_sentinels_that_are_gone_do_not_outvote_who_answers)
+{
+    sentinel_fixture_open(&s, 1);
+    s.sentinels[0].other = 1;
+    s.sentinels[1].other = 2;
+    s.sentinels[0].epoch = s.sentinels[1].epoch = s.sentinels[2].epoch = 7;
+    settle_at(0);
+    RUN_UNTIL(&s.on, asked(2) > 0);
+    redis_vanish(&s.sentinels[1].f);
+    redis_vanish(&s.sentinels[2].f);
+    s.sentinels[0].names = 1; /* set up anew */
+    s.sentinels[0].epoch = 0;
+    open_circuit();
+    let_them_be_asked(3);
+    ck_assert_int_eq(at(), 0); /* one of three, as far as is known */
+    s.on.ahead_us += INT64_C(61000000);
+    RUN_UNTIL(&s.on, at() == 1);
+}
+END_TEST
+
 START_TEST(of_one_epoch_the_place_that_answers_stays)
 {
     sentinel_fixture_open(&s, 2);
@@ -352,6 +372,7 @@ int main(void)
     tcase_add_test(c, a_sentinel_that_wants_a_password_gets_ours);
     tcase_add_test(c, a_later_epoch_moves_it_and_an_earlier_one_does_not_drag_it_back);
     tcase_add_test(c, an_earlier_epoch_that_most_tell_is_another_beginning);
+    tcase_add_test(c, learned_sentinels_that_are_gone_do_not_outvote_who_answers);
     tcase_add_test(c, of_one_epoch_the_place_that_answers_stays);
     tcase_add_test(c, a_sentinel_that_tells_no_epoch_is_heard_where_nobody_else_is);
     tcase_add_test(c, a_replica_is_moved_to_once_it_is_a_master);
