@@ -273,6 +273,37 @@ START_TEST(every_request_is_answered_in_time_and_nothing_acknowledged_is_lost)
 }
 END_TEST
 
+static unsigned lines_of(struct daemon *d, const char *event)
+{
+    unsigned n = 0;
+    char *log = daemon_log(d);
+    for (const char *at = log; (at = strstr(at, event)) != NULL; at++)
+        n++;
+    free(log);
+    return n;
+}
+
+START_TEST(what_redis_refuses_is_in_the_log_and_a_warning_while_it_lasts)
+{
+    static const char WARNING[] = "says OOM\"", EVENT[] = "event=\"Redis refuses calls;";
+    char path[64];
+    struct stage s = stage_open(BACKEND_REDIS, NULL);
+    ck_assert_ptr_null(strstr(http_get(s.h, "/readyz")->body, WARNING));
+    ck_assert_str_eq(resp_text(s.r, "CONFIG", "SET", "maxmemory", "1"), "OK");
+    for (int i = 0; i < 40; i++) {
+        expect_problem(s.h, http_send(s.h, "PUT", FORMAT(path, "/session/s%d", i), "{}"), 503,
+                       "redis_refused");
+        (void)http_send(s.h, "POST", "/tasks", "{\"payload\":1}"); /* by another script */
+    }
+    ck_assert_ptr_nonnull(strstr(http_get(s.h, "/readyz")->body, WARNING));
+    WAIT_FOR(daemon_log_has(s.d, "why=\"OOM command not allowed"), 5000);
+    ck_assert_uint_le(lines_of(s.d, EVENT), 2); /* one each 10 s */
+    ck_assert_str_eq(resp_text(s.r, "CONFIG", "SET", "maxmemory", "0"), "OK");
+    WAIT_FOR(strstr(http_get(s.h, "/readyz")->body, WARNING) == NULL, 20000);
+    stage_close(&s);
+}
+END_TEST
+
 static void replicate(struct redis_server *of, struct redis_server *from)
 {
     char port[16];
@@ -365,6 +396,7 @@ int main(void)
     Suite *suite = suite_create("outage");
     TCase *tc = test_case(suite, "outage", 90);
     tcase_add_loop_test(tc, every_request_is_answered_in_time_and_nothing_acknowledged_is_lost, 0, FAULTS);
+    tcase_add_test(tc, what_redis_refuses_is_in_the_log_and_a_warning_while_it_lasts);
     tcase_add_test(tc, a_name_that_leads_to_another_master_is_followed);
     tcase_add_test(tc, reads_with_the_circuit_open_are_no_slower_than_through_redis);
     return test_run(suite);

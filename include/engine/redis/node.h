@@ -70,6 +70,11 @@ void redis_node_info(struct redis_node *node, struct redis_info *out, int64_t *o
 void redis_node_set_info(struct redis_node *node, const struct redis_info *info);
 void redis_node_set_ping(struct redis_node *node, int64_t ping_us);
 
+/* It is well, but has refused calls within the last seconds: the first word of what it said (OOM, MISCONF,
+ * …). */
+enum { REDIS_REFUSAL_SIZE = 24 };
+bool redis_node_refuses(struct redis_node *node, char out_word[REDIS_REFUSAL_SIZE]);
+
 /* No connection is condemned: every write that was given up has either run or never will. */
 bool redis_node_quiet(const struct redis_node *node);
 

@@ -52,8 +52,8 @@ static void explain_end(struct conn *c)
 {
     snprintf(c->why, sizeof c->why, "%s",
              c->ctx && c->ctx->errstr && c->ctx->errstr[0] ? c->ctx->errstr : "closed");
-    char denied[sizeof c->group->denied]; /* of a SUBSCRIBE, which has no call */
-    if (redis_denial(slice_of(c->why), NULL, denied, sizeof denied)) conn_log_denial(c, denied);
+    char denied[sizeof c->why]; /* of a SUBSCRIBE, which has no call */
+    if (redis_denial(slice_of(c->why), NULL, denied, sizeof denied)) conn_log_refusal(c, denied);
     if (c->tls) tls_session_explain(c->tls, c->state == CONN_READY, c->why, sizeof c->why);
 }
 

@@ -20,8 +20,6 @@ struct conn_group {
     struct loop_hook hook;
     struct conn *dirty;
     struct buf scratch; /* for formatting; empty between calls */
-    char denied[96];    /* what an ACL refused last, and when it was logged */
-    int64_t denied_us;
 };
 
 struct conn {
@@ -78,7 +76,7 @@ void conn_submit_any(struct conn *c, struct redis_call *call);
 
 /* conn_reply.c */
 void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata);
-void conn_log_denial(struct conn *c, const char *what);
+void conn_log_refusal(struct conn *c, const char *error);
 void conn_unlink(struct conn *c, struct redis_call *call);
 void conn_record(struct conn *c, const struct redis_call *call);
 struct redis_reply conn_reply_view(const redisReply *r);

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DENIAL_RELOG_S = 10 };
-
 size_t conn_unsent(const redisAsyncContext *ctx)
 {
     return ctx->c.obuf ? sdslen(ctx->c.obuf) : 0;
@@ -81,16 +79,13 @@ static struct slice without_arguments(struct slice text)
 }
 
 /* Callers may ask for the same as often as they like. */
-void conn_log_denial(struct conn *c, const char *what)
+void conn_log_refusal(struct conn *c, const char *error)
 {
-    struct conn_group *group = c->group;
-    int64_t now = loop_now_us(group->loop);
-    if (strcmp(group->denied, what) == 0 && now - group->denied_us < DENIAL_RELOG_S * INT64_C(1000000))
-        return;
-    snprintf(group->denied, sizeof group->denied, "%s", what);
-    group->denied_us = now;
-    LOG(c->options.log, LOG_WARN, "Redis does not permit us something; see config/redis/users.acl",
-        LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", what));
+    if (!redis_node_note_refusal(c->options.node, error)) return;
+    LOG(c->options.log, LOG_WARN,
+        strncmp(error, "NOPERM", 6) == 0 ? "Redis does not permit us something; see config/redis/users.acl"
+                                         : "Redis refuses calls; it is there, and changed nothing",
+        LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", error));
 }
 
 /* The map learns of a MOVED at once: calls that follow need not be told. */
@@ -130,7 +125,7 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     if (c->state == CONN_GREETING && outcome == REDIS_CALL_UNAVAILABLE)
         snprintf(c->why, sizeof c->why, "%s", call->error);
     if (redis_denial(text, call->commands[call->received].script, call->error, sizeof call->error))
-        conn_log_denial(c, call->error);
+        conn_log_refusal(c, call->error);
     if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
         redis_secret_note_refused(redis_node_options(c->options.node)->secret);
 }
@@ -204,7 +199,10 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
         is_taken_back(c, call))
         return;
     call->outcome = call->worst;
-    if (call != &c->greeting) conn_record(c, call);
+    if (call != &c->greeting) {
+        if (call->outcome == REDIS_CALL_REFUSED) conn_log_refusal(c, call->error);
+        conn_record(c, call);
+    }
     call->done(call);
 }
 

@@ -11,7 +11,7 @@
 
 const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
 
-enum { LEAVE_EVERY_MS = 1000 };
+enum { LEAVE_EVERY_MS = 1000, REFUSAL_RELOG_MS = 10000, REFUSAL_FRESH_MS = 5000 };
 
 struct name {
     struct name *next;
@@ -35,6 +35,10 @@ struct redis_node {
     struct redis_address at;
     struct redis_info info;
     int64_t ping_us;
+    struct {
+        char text[96]; /* empty: none */
+        int64_t at_ms, logged_ms;
+    } refusal;
     struct condemned condemned[CONDEMNED_MAX];
 };
 
@@ -85,6 +89,7 @@ static void forget_info(struct redis_node *node)
 {
     redis_info_parse(SLICE_NONE, &node->info);
     node->ping_us = -1;
+    node->refusal.text[0] = 0;
 }
 
 struct redis_node *redis_node_create(const struct redis_node_options *options)
@@ -256,6 +261,44 @@ void redis_node_set_ping(struct redis_node *node, int64_t ping_us)
     pthread_mutex_lock(&node->lock);
     node->ping_us = ping_us;
     pthread_mutex_unlock(&node->lock);
+}
+
+/* --- what it refuses --- */
+
+static size_t word_len(const char *text)
+{
+    return strcspn(text, " ");
+}
+
+static bool is_same_refusal(const char *a, const char *b)
+{
+    size_t len = word_len(a);
+    if (strncmp(a, "NOPERM", 6) == 0) return strcmp(a, b) == 0;
+    return len == word_len(b) && memcmp(a, b, len) == 0;
+}
+
+bool redis_node_note_refusal(struct redis_node *node, const char *error)
+{
+    int64_t now = clock_mono_ms(node->options.clock);
+    pthread_mutex_lock(&node->lock);
+    bool again =
+        is_same_refusal(node->refusal.text, error) && now - node->refusal.logged_ms < REFUSAL_RELOG_MS;
+    if (!again) node->refusal.logged_ms = now;
+    node->refusal.at_ms = now;
+    snprintf(node->refusal.text, sizeof node->refusal.text, "%s", error);
+    pthread_mutex_unlock(&node->lock);
+    return !again;
+}
+
+bool redis_node_refuses(struct redis_node *node, char out_word[REDIS_REFUSAL_SIZE])
+{
+    pthread_mutex_lock(&node->lock);
+    const char *text = node->refusal.text;
+    size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    bool refuses = text[0] && clock_mono_ms(node->options.clock) - node->refusal.at_ms < REFUSAL_FRESH_MS;
+    if (refuses) snprintf(out_word, REDIS_REFUSAL_SIZE, "%.*s", (int)len, text);
+    pthread_mutex_unlock(&node->lock);
+    return refuses;
 }
 
 /* --- condemned connections --- */

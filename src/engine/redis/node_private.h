@@ -25,6 +25,10 @@ void redis_node_leave(struct redis_node *node, unsigned moves);
  * at most once a second, and it is logged. Nothing for other kinds. */
 void redis_node_leave_replica(struct redis_node *node, unsigned moves);
 
+/* It has refused a call, in these words. True: they are worth a line in the log. The same word is so every 10
+ * s at the most, what an ACL refuses (NOPERM) for each thing. */
+bool redis_node_note_refusal(struct redis_node *node, const char *error);
+
 /* Its circuit is closed, or nobody would close it: who serves nothing is not probed, and yet is called for a
  * slot that is on its way there (ASK). */
 bool redis_node_takes_calls(const struct redis_node *node);

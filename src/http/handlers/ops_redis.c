@@ -103,17 +103,38 @@ static bool evicts_state(const struct house_shared *shared, unsigned i, struct r
     return redis_node_serves(node) && redis_info_evicts(out);
 }
 
+static void warn(struct json_node *warnings, const char *what, const struct redis_node *node,
+                 const char *detail)
+{
+    char text[WARNING_MAX];
+    int len = snprintf(text, sizeof text, "%s: %s %s", what, redis_node_name(node), detail);
+    if (len > 0 && (size_t)len < sizeof text) json_array_add_string(warnings, slice_of(text));
+}
+
+static void warn_of_refusals(const struct side *side, struct json_node *warnings)
+{
+    char detail[8 + REDIS_REFUSAL_SIZE] = "says ";
+    for (unsigned i = 0; i < redis_topology_count(side->redis); i++) {
+        struct redis_node *node = redis_topology_at(side->redis, i);
+        if (redis_node_serves(node) && redis_node_refuses(node, detail + strlen("says ")))
+            warn(warnings, "Redis refuses calls", node, detail);
+    }
+}
+
 void ops_redis_warn(struct house_shared *shared, struct json_node *warnings)
 {
     struct redis_info info;
-    char text[WARNING_MAX];
+    struct side sides[2];
+    unsigned count = list_sides(shared, sides);
+    char detail[32 + sizeof info.policy];
     for (unsigned i = 0; shared->state_redis && i < redis_topology_count(shared->state_redis); i++) {
         if (!evicts_state(shared, i, &info)) continue;
-        int len = snprintf(text, sizeof text,
-                           "state lives on a Redis that may evict it: %s has maxmemory-policy %s",
-                           redis_node_name(redis_topology_at(shared->state_redis, i)), info.policy);
-        if (len > 0 && (size_t)len < sizeof text) json_array_add_string(warnings, slice_of(text));
+        snprintf(detail, sizeof detail, "has maxmemory-policy %s", info.policy);
+        warn(warnings, "state lives on a Redis that may evict it", redis_topology_at(shared->state_redis, i),
+             detail);
     }
+    for (unsigned i = 0; i < count; i++)
+        warn_of_refusals(&sides[i], warnings);
 }
 
 /* --- /metrics --- */
