@@ -257,6 +257,18 @@ START_TEST(every_mistake_is_told_with_its_cause_and_its_remedy_in_one_line)
 }
 END_TEST
 
+START_TEST(a_password_that_is_too_long_is_told_with_its_url)
+{
+    char password[1100], url[1200];
+    memset(password, 'p', sizeof password);
+    password[1024] = 0;
+    const char *env[] = {"PHOENIX_REDIS_URL=redis://127.0.0.1:1",
+                         FORMAT(url, "PHOENIX_REDIS_STATE_URL=redis://:%s@127.0.0.1:2", password), NULL};
+    expect_refusal(NULL, env, "redis.state_url", "over 1023 bytes");
+    expect_refusal(ARGS("--check-config"), env, "redis.state_url", "over 1023 bytes");
+}
+END_TEST
+
 START_TEST(a_token_file_without_a_token_stops_the_start)
 {
     char path[TEST_PATH_MAX];
@@ -474,6 +486,7 @@ int main(void)
     tcase_add_loop_test(tc, every_mistake_is_told_with_its_cause_and_its_remedy_in_one_line, 0,
                         sizeof mistakes / sizeof mistakes[0]);
     tcase_add_test(tc, a_token_file_without_a_token_stops_the_start);
+    tcase_add_test(tc, a_password_that_is_too_long_is_told_with_its_url);
     tcase_add_test(tc, one_port_for_both_listeners_is_told_as_that);
     tcase_add_test(tc, one_port_of_two_addresses_is_no_mistake);
     tcase_add_test(tc, a_spool_of_another_daemon_stops_the_start_and_does_not_fail_the_check);

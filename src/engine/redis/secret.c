@@ -1,6 +1,7 @@
 /* secret: a mutex over one buffer; taken once a connection. */
 #include "engine/redis/secret.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -44,10 +45,7 @@ bool redis_secret_reload(struct redis_secret *s, char *error, size_t error_size)
     if (s->file[0]) {
         if (!read_file(s->file, password, error, error_size)) return false;
     } else if (s->given) {
-        if (strlen(s->given) >= sizeof password) {
-            snprintf(error, error_size, "redis.url: the password is over %zu bytes", sizeof password - 1);
-            return false;
-        }
+        assert(strlen(s->given) < sizeof password); /* redis_url_parse */
         memcpy(password, s->given, strlen(s->given) + 1);
     }
     pthread_mutex_lock(&s->lock);

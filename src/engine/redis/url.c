@@ -2,6 +2,7 @@
  * this file alone: nothing of the text is quoted, so no password can show. */
 #include "engine/redis/url.h"
 
+#include "engine/redis/secret.h"
 #include "engine/redis/tls.h"
 #include "util/buf.h"
 #include "util/uri.h"
@@ -87,6 +88,8 @@ static const char *take_credentials(struct slice *rest, struct redis_url *out)
     struct slice user = cut(&password, ':');
     if (user.len && !(out->user = decoded(user))) return broken;
     if (password.ptr && !(out->password = decoded(password))) return broken;
+    if (out->password && strlen(out->password) >= REDIS_PASSWORD_SIZE)
+        return "the password is over 1023 bytes";
     rest->len -= (size_t)(at + 1 - rest->ptr);
     rest->ptr = at + 1;
     return NULL;
