@@ -117,17 +117,19 @@ static void take_error(struct conn *c, struct redis_call *call, struct slice tex
     enum redis_error class = redis_error_class(text);
     enum redis_outcome outcome = OUTCOME[class];
     if (c->options.events.misplaced) take_redirection(c, call, class, text);
-    if (outcome > call->worst) call->worst = outcome;
+    char error[sizeof call->error];
     text = without_arguments(text);
-    snprintf(call->error, sizeof call->error, "%.*s", (int)(text.len < 95 ? text.len : 95),
-             text.ptr ? text.ptr : "");
+    snprintf(error, sizeof error, "%.*s", (int)(text.len < 95 ? text.len : 95), text.ptr ? text.ptr : "");
+    if (redis_denial(text, call->commands[call->received].script, error, sizeof error))
+        conn_log_refusal(c, error);
     /* Redis may close right behind it (maxclients), before the rest of the greeting is answered. */
     if (c->state == CONN_GREETING && outcome == REDIS_CALL_UNAVAILABLE)
-        snprintf(c->why, sizeof c->why, "%s", call->error);
-    if (redis_denial(text, call->commands[call->received].script, call->error, sizeof call->error))
-        conn_log_refusal(c, call->error);
-    if (strncmp(call->error, "WRONGPASS", 9) == 0 || strncmp(call->error, "NOAUTH", 6) == 0)
+        snprintf(c->why, sizeof c->why, "%s", error);
+    if (strncmp(error, "WRONGPASS", 9) == 0 || strncmp(error, "NOAUTH", 6) == 0)
         redis_secret_note_refused(redis_node_options(c->options.node)->secret);
+    /* The first of the worst: after a WRONGPASS all others say NOAUTH. */
+    if (outcome > call->worst || !call->error[0]) memcpy(call->error, error, sizeof error);
+    if (outcome > call->worst) call->worst = outcome;
 }
 
 static void take_reply(struct conn *c, struct redis_call *call, const redisReply *r)

@@ -61,7 +61,8 @@ static const char *refuse_auth(struct redis_fixture *x, struct peer *p, const st
 {
     (void)x;
     (void)p;
-    return command_is(command, "AUTH") ? "-WRONGPASS invalid username-password pair\r\n" : NULL;
+    return command_is(command, "AUTH") ? "-WRONGPASS invalid username-password pair\r\n"
+                                       : "-NOAUTH Authentication required.\r\n";
 }
 
 START_TEST(a_refused_password_fails_the_calls_that_wait_and_is_noted)
@@ -204,6 +205,7 @@ START_TEST(of_many_replies_the_worst_is_the_outcome)
     submit(call_init(&a, 3, "GET", "k", REDIS_TYPE_STRING));
     RUN_UNTIL(&f.on, a.done);
     ck_assert_int_eq(a.call.outcome, REDIS_CALL_UNAVAILABLE);
+    ck_assert_str_eq(a.call.error, "LOADING now");
 }
 END_TEST
 
