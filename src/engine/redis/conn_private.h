@@ -84,7 +84,8 @@ struct redis_reply conn_reply_view(const redisReply *r);
 void conn_leave(struct conn *c);
 /* Bytes that wait in hiredis to be written. */
 size_t conn_unsent(const redisAsyncContext *ctx);
-/* Makes a reply that nothing asked for a protocol error; hiredis would abort the process. */
+/* Makes a protocol error of a reply that nothing asked for, and of a push without its shape; hiredis would
+ * abort the process. */
 void conn_guard_reader(struct conn *c);
 
 /* conn_greet.c: AUTH, SELECT, CLIENT ID, INFO (which must show a master, where a Sentinel named it), CLIENT

@@ -210,9 +210,11 @@ void conn_on_reply(redisAsyncContext *ctx, void *reply, void *privdata)
 
 /* --- guard ---
  *
- * hiredis asserts that each reply has a command waiting for it. The reader's constructors are the one place
- * before that where a surplus reply can be refused: a NULL from one makes a reader error, which ends the
- * connection. */
+ * hiredis asserts that each reply has a command waiting for it, and that what is pushed to a subscriber has
+ * its shape. The reader's constructors are the one place before that where another can be refused: a NULL
+ * from one makes a reader error, which ends the connection. */
+
+enum { PUSH_ELEMENTS = 3, PUSH_WORDS = 2 };
 
 static bool is_surplus(const redisReadTask *task)
 {
@@ -223,6 +225,20 @@ static bool is_surplus(const redisReadTask *task)
     return false;
 }
 
+/* What it is, and the channel. */
+static bool is_push_word(const redisReadTask *task)
+{
+    const struct conn *c = task->privdata;
+    return c->on_message && task->parent && !task->parent->parent && task->idx < PUSH_WORDS;
+}
+
+static bool is_misshapen_word(const redisReadTask *task, struct slice text)
+{
+    if (!is_push_word(task)) return false;
+    return task->type != REDIS_REPLY_STRING ||
+           (task->idx == 0 && !slice_equal_text(text, "subscribe") && !slice_equal_text(text, "message"));
+}
+
 static const redisReplyObjectFunctions *plain(const redisReadTask *task)
 {
     return ((const struct conn *)task->privdata)->plain;
@@ -230,7 +246,8 @@ static const redisReplyObjectFunctions *plain(const redisReadTask *task)
 
 static void *guard_string(const redisReadTask *task, char *text, size_t len)
 {
-    return is_surplus(task) ? NULL : plain(task)->createString(task, text, len);
+    if (is_surplus(task) || is_misshapen_word(task, (struct slice){text, len})) return NULL;
+    return plain(task)->createString(task, text, len);
 }
 
 #if HIREDIS_MAJOR >= 1
@@ -239,18 +256,40 @@ static void *guard_array(const redisReadTask *task, size_t len)
 static void *guard_array(const redisReadTask *task, int len)
 #endif
 {
-    return is_surplus(task) ? NULL : plain(task)->createArray(task, len);
+    const struct conn *c = task->privdata;
+    bool push = c->on_message && !task->parent;
+    if (is_surplus(task) || is_push_word(task) || (push && len != PUSH_ELEMENTS)) return NULL;
+    return task->type == REDIS_REPLY_ARRAY ? plain(task)->createArray(task, len) : NULL;
 }
 
 static void *guard_integer(const redisReadTask *task, long long value)
 {
-    return is_surplus(task) ? NULL : plain(task)->createInteger(task, value);
+    return is_surplus(task) || is_push_word(task) ? NULL : plain(task)->createInteger(task, value);
 }
 
 static void *guard_nil(const redisReadTask *task)
 {
-    return is_surplus(task) ? NULL : plain(task)->createNil(task);
+    return is_surplus(task) || is_push_word(task) ? NULL : plain(task)->createNil(task);
 }
+
+#if HIREDIS_MAJOR >= 1
+/* RESP3, which nobody asked for. */
+static void *refuse_double(const redisReadTask *task, double value, char *text, size_t len)
+{
+    (void)task;
+    (void)value;
+    (void)text;
+    (void)len;
+    return NULL;
+}
+
+static void *refuse_bool(const redisReadTask *task, int value)
+{
+    (void)task;
+    (void)value;
+    return NULL;
+}
+#endif
 
 void conn_guard_reader(struct conn *c)
 {
@@ -261,6 +300,10 @@ void conn_guard_reader(struct conn *c)
     c->guarded.createArray = guard_array;
     c->guarded.createInteger = guard_integer;
     c->guarded.createNil = guard_nil;
+#if HIREDIS_MAJOR >= 1
+    c->guarded.createDouble = refuse_double;
+    c->guarded.createBool = refuse_bool;
+#endif
     reader->fn = &c->guarded;
     reader->privdata = c;
 }

@@ -178,6 +178,36 @@ START_TEST(strange_messages_are_passed_over)
 }
 END_TEST
 
+#define CHANNEL "$20\r\n__redis__:invalidate\r\n"
+
+static const char *const MISSHAPEN[] = {
+    "*0\r\n",
+    "*1\r\n$7\r\nmessage\r\n",
+    "*2\r\n$7\r\nmessage\r\n" CHANNEL,
+    "*4\r\n$7\r\nmessage\r\n" CHANNEL "*0\r\n*0\r\n",
+    "*3\r\n:1\r\n" CHANNEL "*0\r\n",
+    "*3\r\n$-1\r\n" CHANNEL "*0\r\n",
+    "*3\r\n*0\r\n" CHANNEL "*0\r\n",
+    "*3\r\n+message\r\n" CHANNEL "*0\r\n",
+    "*3\r\n$7\r\nmessage\r\n:1\r\n*0\r\n",
+    "*3\r\n$7\r\nmessage\r\n$-1\r\n*0\r\n",
+    "*3\r\n$7\r\nmessage\r\n*1\r\n:1\r\n*0\r\n",
+    "*3\r\n$11\r\nunsubscribe\r\n" CHANNEL "$1\r\n0\r\n",
+    "*3\r\n$11\r\nunsubscribe\r\n" CHANNEL ":0\r\n" MESSAGE "*0\r\n",
+    "*3\r\n$12\r\npunsubscribe\r\n" CHANNEL "$1\r\n0\r\n",
+};
+
+/* hiredis would abort the process. */
+START_TEST(a_push_without_its_shape_ends_the_connection)
+{
+    RUN_UNTIL(&f.on, live == 1);
+    peer_send(&f.peers[0], MISSHAPEN[_i]);
+    RUN_UNTIL(&f.on, live == 2);
+    ck_assert_uint_eq(f.accepted, 2);
+    ck_assert_uint_eq(changes, 0);
+}
+END_TEST
+
 START_TEST(destroying_a_live_one_tells_the_loss)
 {
     RUN_UNTIL(&f.on, live == 1);
@@ -201,6 +231,8 @@ int main(void)
     tcase_add_test(c, a_silent_connection_is_lost_when_its_beat_is_not_answered);
     tcase_add_test(c, a_refusal_is_tried_again_later);
     tcase_add_test(c, strange_messages_are_passed_over);
+    tcase_add_loop_test(c, a_push_without_its_shape_ends_the_connection, 0,
+                        sizeof MISSHAPEN / sizeof MISSHAPEN[0]);
     tcase_add_test(c, destroying_a_live_one_tells_the_loss);
     return test_run(suite);
 }
