@@ -81,10 +81,11 @@ static struct slice without_arguments(struct slice text)
 /* Callers may ask for the same as often as they like. */
 void conn_log_refusal(struct conn *c, const char *error)
 {
+    bool denied = strncmp(error, "NOPERM", 6) == 0;
     if (!redis_node_note_refusal(c->options.node, error)) return;
     LOG(c->options.log, LOG_WARN,
-        strncmp(error, "NOPERM", 6) == 0 ? "Redis does not permit us something; see config/redis/users.acl"
-                                         : "Redis refuses calls; it is there, and changed nothing",
+        denied ? "Redis does not permit us something; see config/redis/users.acl"
+               : "Redis refuses calls; it is there, and changed nothing",
         LOG_S("redis", redis_node_name(c->options.node)), LOG_S("why", error));
 }
 
