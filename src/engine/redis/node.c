@@ -11,7 +11,7 @@
 
 const char *const redis_role_names[REDIS_ROLE_COUNT] = {"all", "cache", "state"};
 
-enum { LEAVE_EVERY_MS = 1000, REFUSAL_RELOG_MS = 10000, REFUSAL_FRESH_MS = 5000 };
+enum { LEAVE_EVERY_MS = 1000, REFUSAL_RELOG_MS = 10000, REFUSAL_OTHER_MS = 100, REFUSAL_FRESH_MS = 5000 };
 
 struct name {
     struct name *next;
@@ -36,7 +36,7 @@ struct redis_node {
     struct redis_info info;
     int64_t ping_us;
     struct {
-        char text[96]; /* empty: none */
+        char text[96]; /* as last logged; empty: none */
         int64_t at_ms, logged_ms;
     } refusal;
     struct condemned condemned[CONDEMNED_MAX];
@@ -281,13 +281,15 @@ bool redis_node_note_refusal(struct redis_node *node, const char *error)
 {
     int64_t now = clock_mono_ms(node->options.clock);
     pthread_mutex_lock(&node->lock);
-    bool again =
-        is_same_refusal(node->refusal.text, error) && now - node->refusal.logged_ms < REFUSAL_RELOG_MS;
-    if (!again) node->refusal.logged_ms = now;
+    int64_t quiet_ms = is_same_refusal(node->refusal.text, error) ? REFUSAL_RELOG_MS : REFUSAL_OTHER_MS;
+    bool tell = now - node->refusal.logged_ms >= quiet_ms;
     node->refusal.at_ms = now;
-    snprintf(node->refusal.text, sizeof node->refusal.text, "%s", error);
+    if (tell) {
+        node->refusal.logged_ms = now;
+        snprintf(node->refusal.text, sizeof node->refusal.text, "%s", error);
+    }
     pthread_mutex_unlock(&node->lock);
-    return !again;
+    return tell;
 }
 
 bool redis_node_refuses(struct redis_node *node, char out_word[REDIS_REFUSAL_SIZE])

@@ -26,7 +26,7 @@ void redis_node_leave(struct redis_node *node, unsigned moves);
 void redis_node_leave_replica(struct redis_node *node, unsigned moves);
 
 /* It has refused a call, in these words. True: they are worth a line in the log. The same word is so every 10
- * s at the most, what an ACL refuses (NOPERM) for each thing. */
+ * s at the most, what an ACL refuses (NOPERM) for each thing; two that alternate, every 100 ms. */
 bool redis_node_note_refusal(struct redis_node *node, const char *error);
 
 /* Its circuit is closed, or nobody would close it: who serves nothing is not probed, and yet is called for a

@@ -129,6 +129,46 @@ START_TEST(a_reload_that_fails_keeps_the_old_password)
 }
 END_TEST
 
+static int64_t now_of_test;
+
+static int64_t mono_us(void *arg)
+{
+    (void)arg;
+    return now_of_test * 1000;
+}
+
+static const char *refuses(void)
+{
+    static char word[REDIS_REFUSAL_SIZE];
+    return redis_node_refuses(node, word) ? word : "no";
+}
+
+START_TEST(what_is_refused_is_worth_a_line_at_times_however_it_alternates)
+{
+    char why[200];
+    const struct clock clock = {mono_us, mono_us, NULL};
+    ck_assert(redis_url_parse("redis.url", "redis://h", &url, why, sizeof why));
+    struct redis_topology_options options = topology_options(&url, &clock, 250);
+    ck_assert_ptr_nonnull(topology = redis_topology_create(&options, error, sizeof error));
+    node = topology_only(topology);
+    now_of_test = 1000000;
+    ck_assert_str_eq(refuses(), "no");
+    ck_assert(redis_node_note_refusal(node, "OOM command not allowed"));
+    ck_assert(!redis_node_note_refusal(node, "OOM another"));
+    ck_assert(!redis_node_note_refusal(node, "MISCONF disk"));
+    ck_assert_str_eq(refuses(), "OOM");
+    now_of_test += 100;
+    ck_assert(redis_node_note_refusal(node, "MISCONF disk"));
+    ck_assert(!redis_node_note_refusal(node, "OOM command not allowed"));
+    ck_assert_str_eq(refuses(), "MISCONF");
+    now_of_test += 5000;
+    ck_assert_str_eq(refuses(), "no");
+    ck_assert(!redis_node_note_refusal(node, "MISCONF disk"));
+    now_of_test += 5000;
+    ck_assert(redis_node_note_refusal(node, "MISCONF disk"));
+}
+END_TEST
+
 START_TEST(its_clock_is_ours_plus_the_offset)
 {
     ck_assert(open_with("redis://h", ""));
@@ -225,6 +265,7 @@ int main(void)
     tcase_add_test(c, the_longest_password_that_fits_a_file_is_taken);
     tcase_add_test(c, reloading_reads_the_file_again_and_forgets_a_refusal);
     tcase_add_test(c, a_reload_that_fails_keeps_the_old_password);
+    tcase_add_test(c, what_is_refused_is_worth_a_line_at_times_however_it_alternates);
     tcase_add_test(c, its_clock_is_ours_plus_the_offset);
     tcase_add_test(c, the_condemned_are_handed_out_in_batches_until_absolved);
     tcase_add_test(c, those_of_another_server_process_died_with_it);
