@@ -474,118 +474,6 @@ START_TEST(a_batch_ends_before_its_bodies_are_too_many)
 }
 END_TEST
 
-/* --- telling who waits --- */
-
-static const char *wait_for(const char *daemon, bool waits)
-{
-    return queue_run(
-        &f, &(struct queue_op){.verb = QUEUE_WAIT, .in.wait = {.daemon = slice_of(daemon), .waits = waits}});
-}
-
-static const char *waiting(void)
-{
-    return resp_text(f.direct, "LINDEX", "phoenix:tasks:waiters:{phoenix:tasks:queue}", "0", NULL);
-}
-
-START_TEST(ready_tasks_are_told_to_daemons_in_turn_and_the_silent_lose_their_place)
-{
-    ck_assert_str_eq(wait_for("d1", true), "ok");
-    ck_assert_str_eq(wait_for("d2", true), "ok");
-    ck_assert_str_eq(wait_for("d1", true), "ok");
-    ck_assert_str_eq(waiting(), "d1");
-    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +");
-    ck_assert_str_eq(waiting(), "d2");
-    queue_pass_ms(&f, 2001);
-    ck_assert_str_eq(wait_for("d1", true), "ok count=1");
-    ck_assert_str_eq(queue_add(&f, "b", "", 0), "ok +");
-    ck_assert_str_eq(waiting(), "d1");
-    ck_assert_int_eq(resp_integer(f.direct, "LLEN", "phoenix:tasks:waiters:{phoenix:tasks:queue}", NULL), 1);
-    ck_assert_str_eq(wait_for("d1", false), "ok");
-    ck_assert_int_eq(resp_integer(f.direct, "EXISTS", "phoenix:tasks:waiters:{phoenix:tasks:queue}",
-                                  "phoenix:tasks:seen:{phoenix:tasks:queue}", NULL),
-                     0);
-}
-END_TEST
-
-static const char *pass_on(const char *daemon, unsigned hops)
-{
-    return queue_run(&f, &(struct queue_op){.verb = QUEUE_WAIT,
-                                            .in.wait = {.daemon = slice_of(daemon),
-                                                        .pass_on = 1,
-                                                        .hops = hops,
-                                                        .agent = SLICE_LITERAL("x")}});
-}
-
-static const char *line(void)
-{
-    static char text[64];
-    const struct resp_value *v =
-        resp_call(f.direct, "LRANGE", "phoenix:tasks:waiters:{phoenix:tasks:queue}", "0", "-1", NULL);
-    size_t len = 0;
-    text[0] = 0;
-    for (size_t i = 0; i < v->count && len < sizeof text - 8; i++)
-        len += strlen(format(text + len, sizeof text - len, "%s ", v->items[i].text));
-    return text;
-}
-
-START_TEST(what_one_daemon_has_no_use_for_is_told_to_the_next_until_all_have_been)
-{
-    ck_assert_str_eq(wait_for("d1", true), "ok");
-    ck_assert_str_eq(wait_for("d2", true), "ok");
-    ck_assert_str_eq(wait_for("d3", true), "ok");
-    ck_assert_str_eq(pass_on("d1", 1), "ok"); /* nothing is ready */
-    ck_assert_str_eq(line(), "d1 d2 d3 ");
-    ck_assert_str_eq(queue_add(&f, "a", "", 0), "ok +");
-    ck_assert_str_eq(line(), "d2 d3 d1 ");
-    ck_assert_str_eq(pass_on("d1", 1), "ok count=1");
-    ck_assert_str_eq(line(), "d3 d2 d1 "); /* d2 was told, and not d1 itself */
-    ck_assert_str_eq(pass_on("d2", 2), "ok count=1");
-    ck_assert_str_eq(line(), "d1 d3 d2 ");
-    ck_assert_str_eq(pass_on("d3", 3), "ok count=1");
-    ck_assert_str_eq(line(), "d1 d3 d2 ");
-    ck_assert_str_eq(pass_on("stranger", 1), "ok count=1");
-    ck_assert_str_eq(line(), "d3 d2 d1 ");
-}
-END_TEST
-
-/* The next message of a subscription, which is there already; pongs of two stand between. */
-static const char *told(struct resp_client *subscription)
-{
-    const struct resp_value *v;
-    do
-        v = resp_call(subscription, "PING");
-    while (v && v->count == 2);
-    ck_assert(v && v->count == 3);
-    return v->items[2].text;
-}
-
-START_TEST(a_daemon_is_told_how_many_and_of_which_agent)
-{
-    struct resp_client *sub = redis_server_client(f.server);
-    (void)resp_call(sub, "SUBSCRIBE", "phoenix:tasks:waiters:{phoenix:tasks:queue}:d1");
-    ck_assert_str_eq(wait_for("d1", true), "ok");
-    ck_assert_str_eq(queue_add(&f, "a", "x", 0), "ok +");
-    ck_assert_str_eq(told(sub), "1 0 x");
-    ck_assert_str_eq(queue_add(&f, "b", "", 0), "ok +");
-    ck_assert_str_eq(told(sub), "1 0 *");
-    struct queue_task tasks[] = {queue_task_of("c", "x", 0), queue_task_of("d", "x", 0),
-                                 queue_task_of("e", "y", 0), queue_task_of("f", "x", 0)};
-    struct queue_op op = {.verb = QUEUE_ENQUEUE, .in.enqueue = {tasks, 2}};
-    ck_assert_str_eq(queue_run(&f, &op), "ok + +");
-    ck_assert_str_eq(told(sub), "2 0 x");
-    op = (struct queue_op){.verb = QUEUE_ENQUEUE, .in.enqueue = {tasks + 2, 2}};
-    ck_assert_str_eq(queue_run(&f, &op), "ok + +");
-    ck_assert_str_eq(told(sub), "2 0 ");
-    ck_assert_str_eq(wait_for("d2", true), "ok count=1");
-    ck_assert_str_eq(pass_on("d2", 1), "ok count=1");
-    ck_assert_str_eq(told(sub), "1 1 x");
-    ck_assert_str_eq(queue_take(&f, "y", 1, 60000), "ok e#1");
-    ck_assert_str_eq(queue_nack_one(&f, "e", queue_receipt(&f, "e"), 0, "\"why\""), "ok");
-    ck_assert_str_eq(told(sub), "1 0 y");
-    resp_close(&sub);
-}
-END_TEST
-
 START_TEST(bad_items_are_shown_page_by_page)
 {
     ck_assert_int_eq(resp_integer(f.direct, "LPUSH", "phoenix:tasks:queue", "!1", "!2", "!3", NULL), 3);
@@ -632,9 +520,6 @@ int main(void)
     tcase_add_test(c, what_a_daemon_worked_off_itself_is_finished_here_too);
     tcase_add_test(c, foreign_items_are_adopted_in_order_and_bad_ones_set_aside);
     tcase_add_test(c, an_inbox_of_another_type_is_foreign_and_stops_nothing_else);
-    tcase_add_test(c, ready_tasks_are_told_to_daemons_in_turn_and_the_silent_lose_their_place);
-    tcase_add_test(c, what_one_daemon_has_no_use_for_is_told_to_the_next_until_all_have_been);
-    tcase_add_test(c, a_daemon_is_told_how_many_and_of_which_agent);
     tcase_add_test(c, bad_items_are_shown_page_by_page);
     c = test_case(suite, "embedded", 30);
     tcase_add_checked_fixture(c, open_embedded, close_queue);
