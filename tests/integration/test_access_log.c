@@ -11,22 +11,12 @@
 #define SPAN     "00f067aa0ba902b7"
 #define IN_TRACE "traceparent: 00-" TRACE "-" SPAN "-01"
 
-static unsigned count_of(const struct daemon *d, const char *text)
-{
-    char *log = daemon_log(d);
-    unsigned count = 0;
-    for (const char *at = log; (at = strstr(at, text)); at += strlen(text))
-        count++;
-    free(log);
-    return count;
-}
-
 /* Lines are written behind the answers, in order: once a later event is there, all of them are. */
 static void wait_written(struct daemon *d)
 {
-    unsigned before = count_of(d, "reloaded on SIGHUP");
+    unsigned before = daemon_log_count(d, "reloaded on SIGHUP");
     daemon_signal(d, SIGHUP);
-    WAIT_FOR(count_of(d, "reloaded on SIGHUP") > before, 5000);
+    WAIT_FOR(daemon_log_count(d, "reloaded on SIGHUP") > before, 5000);
 }
 
 /* The line that holds this text, in a static buffer; "" where there is none. */
@@ -72,11 +62,11 @@ START_TEST(each_mode_logs_what_it_names)
     struct http_client *h = daemon_client(d);
     unsigned before = 0;
     wait_written(d);
-    before = count_of(d, "level=info event=access"); /* the start's own probes */
+    before = daemon_log_count(d, "level=info event=access"); /* the start's own probes */
     three_requests(h, NULL);
     wait_written(d);
-    ck_assert_uint_eq(count_of(d, "level=warn event=access"), modes[_i].failed);
-    ck_assert_uint_eq(count_of(d, "level=info event=access") - before, modes[_i].fine);
+    ck_assert_uint_eq(daemon_log_count(d, "level=warn event=access"), modes[_i].failed);
+    ck_assert_uint_eq(daemon_log_count(d, "level=info event=access") - before, modes[_i].fine);
     http_close(&h);
     daemon_stop(&d);
 }
@@ -126,9 +116,9 @@ START_TEST(an_invalid_traceparent_is_as_good_as_none)
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
         EXPECT_STATUS(http_request(s.h, "GET", "/session/interviewer", headers[i], NULL, 0), 404);
     wait_written(s.d);
-    ck_assert_uint_eq(count_of(s.d, "route=/session/{id}"), 3);
-    ck_assert_uint_eq(count_of(s.d, "trace_id="), 0);
-    ck_assert_uint_eq(count_of(s.d, "span_id="), 0);
+    ck_assert_uint_eq(daemon_log_count(s.d, "route=/session/{id}"), 3);
+    ck_assert_uint_eq(daemon_log_count(s.d, "trace_id="), 0);
+    ck_assert_uint_eq(daemon_log_count(s.d, "span_id="), 0);
     stage_close(&s);
 }
 END_TEST
@@ -145,8 +135,8 @@ START_TEST(of_a_trace_all_requests_are_sampled_or_none)
                       404);
     }
     wait_written(s.d);
-    ck_assert_uint_eq(count_of(s.d, "trace_id=" TRACE), 10);
-    ck_assert_uint_eq(count_of(s.d, "trace_id=4bf92f3577b34da6a3ce929df00e4736"), 0);
+    ck_assert_uint_eq(daemon_log_count(s.d, "trace_id=" TRACE), 10);
+    ck_assert_uint_eq(daemon_log_count(s.d, "trace_id=4bf92f3577b34da6a3ce929df00e4736"), 0);
     stage_close(&s);
 }
 END_TEST
@@ -159,7 +149,7 @@ START_TEST(without_a_trace_one_in_so_many_is_sampled)
     for (int i = 0; i < 80; i++)
         EXPECT_STATUS(http_get(s.h, "/cache/interviewer"), 404);
     wait_written(s.d);
-    ck_assert_uint_eq(count_of(s.d, "route=/cache/{id}"), 10);
+    ck_assert_uint_eq(daemon_log_count(s.d, "route=/cache/{id}"), 10);
     stage_close(&s);
 }
 END_TEST
@@ -188,7 +178,7 @@ START_TEST(a_change_that_cannot_be_handed_back_is_told_with_its_trace)
     resp_text(r, "LPUSH", "phoenix:session:explainer", "no session");
     redis_proxy_refuse(proxy, false);
     d = daemon_start(&options);
-    WAIT_FOR(count_of(d, "a journaled change cannot be handed back: set aside") == 2, 10000);
+    WAIT_FOR(daemon_log_count(d, "a journaled change cannot be handed back: set aside") == 2, 10000);
     ck_assert_ptr_nonnull(strstr(line_with(d, "id=interviewer"), " trace_id=" TRACE " span_id=" SPAN));
     ck_assert_ptr_null(strstr(line_with(d, "id=explainer"), "trace_id="));
     daemon_stop(&d);
@@ -213,9 +203,9 @@ START_TEST(sighup_switches_it_on_and_off)
     wait_written(d);
     EXPECT_STATUS(http_get(h, "/tasks/interviewer"), 404);
     wait_written(d);
-    ck_assert_uint_eq(count_of(d, "route=/cache/{id}"), 0);
-    ck_assert_uint_eq(count_of(d, "route=/session/{id}"), 1);
-    ck_assert_uint_eq(count_of(d, "route=/tasks/{id}"), 0);
+    ck_assert_uint_eq(daemon_log_count(d, "route=/cache/{id}"), 0);
+    ck_assert_uint_eq(daemon_log_count(d, "route=/session/{id}"), 1);
+    ck_assert_uint_eq(daemon_log_count(d, "route=/tasks/{id}"), 0);
     http_close(&h);
     daemon_stop(&d);
 }

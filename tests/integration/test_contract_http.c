@@ -172,16 +172,6 @@ START_TEST(the_token_is_asked_for_and_reloaded_on_sighup)
 }
 END_TEST
 
-static unsigned lines_with(struct daemon *d, const char *text)
-{
-    unsigned n = 0;
-    char *log = daemon_log(d);
-    for (const char *at = log; (at = strstr(at, text)); at++)
-        n++;
-    free(log);
-    return n;
-}
-
 /* As a mounted Secret changes: what is in a new directory, with one rename of the link to it. */
 static void rotate(const char *directory, const char *version, const char *token)
 {
@@ -206,16 +196,17 @@ START_TEST(a_rotated_token_is_taken_without_a_signal)
     WAIT_FOR(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-2")->status == 404, 5000);
     EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-1"), 401);
     rotate(directory, "..3", "");
-    WAIT_FOR(lines_with(s.d, failed) == 1, 5000);
+    WAIT_FOR(daemon_log_count(s.d, failed) == 1, 5000);
     EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-2"), 404);
     ck_assert_int_eq(unlink(file), 0);
-    WAIT_FOR(lines_with(s.d, failed) == 2, 5000);
+    WAIT_FOR(daemon_log_count(s.d, failed) == 2, 5000);
     EXPECT_STATUS(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-2"), 404);
     rotate(directory, "..4", "token-4");
     ck_assert_int_eq(symlink("..data/token", file), 0);
     WAIT_FOR(ask(&s, "GET", "/cache/k", "Authorization: Bearer token-4")->status == 404, 5000);
-    ck_assert_uint_eq(lines_with(s.d, failed), 2);
-    WAIT_FOR(lines_with(s.d, "token reloaded: its file has changed") == 2, 5000); /* behind its taking */
+    ck_assert_uint_eq(daemon_log_count(s.d, failed), 2);
+    WAIT_FOR(daemon_log_count(s.d, "token reloaded: its file has changed") == 2,
+             5000); /* behind its taking */
     stage_close(&s);
 }
 END_TEST

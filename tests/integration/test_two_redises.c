@@ -314,16 +314,6 @@ END_TEST
 static const struct redis_server_options EVICTING[SERVERS] = {
     {.config = {"cache.conf"}}, {.config = {"state.conf"}, .lines = "maxmemory-policy volatile-lru\n"}};
 
-static unsigned told(const char *text)
-{
-    unsigned n = 0;
-    char *log = daemon_log(d);
-    for (const char *at = log; (at = strstr(at, text)); at++)
-        n++;
-    free(log);
-    return n;
-}
-
 START_TEST(state_on_a_redis_that_may_evict_it_is_told)
 {
     bool two = _i == 0;
@@ -339,12 +329,12 @@ START_TEST(state_on_a_redis_that_may_evict_it_is_told)
     ck_assert_ptr_nonnull(strstr(status->body, warning));
     ck_assert_ptr_nonnull(strstr(status->body, two ? "\"maxmemory_policy\":\"volatile-lru\""
                                                    : "\"maxmemory_policy\":\"allkeys-lru\""));
-    WAIT_FOR(told("state lives on a Redis that may evict it") == 1, 2000);
+    WAIT_FOR(daemon_log_count(d, "state lives on a Redis that may evict it") == 1, 2000);
     (void)resp_call(r[two ? STATE : CACHE], "CONFIG", "SET", "maxmemory-policy", "noeviction");
     WAIT_FOR(daemon_metric(d, "phoenix_redis_state_evictable") == 0, 15000);
     ck_assert_ptr_nonnull(strstr(readyz(), "\"warnings\":[]"));
-    WAIT_FOR(told("this Redis does not evict state any more") == 1, 2000);
-    ck_assert_uint_eq(told("state lives on a Redis that may evict it"), 1);
+    WAIT_FOR(daemon_log_count(d, "this Redis does not evict state any more") == 1, 2000);
+    ck_assert_uint_eq(daemon_log_count(d, "state lives on a Redis that may evict it"), 1);
 }
 END_TEST
 

@@ -260,12 +260,19 @@ char *daemon_log(const struct daemon *d)
     return file_read(d->log, NULL);
 }
 
-bool daemon_log_has(const struct daemon *d, const char *text)
+unsigned daemon_log_count(const struct daemon *d, const char *text)
 {
     char *log = daemon_log(d);
-    bool has = strstr(log, text) != NULL;
+    unsigned count = 0;
+    for (const char *at = log; (at = strstr(at, text)); at += strlen(text))
+        count++;
     free(log);
-    return has;
+    return count;
+}
+
+bool daemon_log_has(const struct daemon *d, const char *text)
+{
+    return daemon_log_count(d, text) > 0;
 }
 
 size_t daemon_rss(const struct daemon *d)

@@ -46,6 +46,7 @@ double daemon_metric_sum(const struct daemon *d, const char *prefix);
 
 char *daemon_log(const struct daemon *d); /* stderr so far; the caller frees */
 bool daemon_log_has(const struct daemon *d, const char *text);
+unsigned daemon_log_count(const struct daemon *d, const char *text); /* how often it stands there */
 size_t daemon_rss(const struct daemon *d);
 
 /* The environment that a daemon gets from a test: PATH, the sanitizers' options, then `more`. The caller
