@@ -20,9 +20,9 @@ static void redirect(const char *path, int target)
     if (fd < 0 || dup2(fd, target) < 0) _exit(126);
 }
 
-/* fork() runs in the child what libraries registered and sets the C library's own locks anew. One child in some
- * ten thousand, of a test with threads, slept before its first signal(), for ever. _Fork does neither, and
- * what follows it here is async-signal-safe. ThreadSanitizer wants to see the fork. */
+/* fork() runs in the child what libraries registered and sets the C library's own locks anew. One child in
+ * some ten thousand, of a test with threads, slept before its first signal(), for ever. _Fork does neither,
+ * and what follows it here is async-signal-safe. ThreadSanitizer wants to see the fork. */
 static pid_t fork_to_exec(void)
 {
 #ifdef __SANITIZE_THREAD__
