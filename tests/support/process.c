@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,23 +21,13 @@ static void redirect(const char *path, int target)
     if (fd < 0 || dup2(fd, target) < 0) _exit(126);
 }
 
-/* fork() runs in the child what libraries registered and sets the C library's own locks anew. One child in
- * some ten thousand, of a test with threads, slept before its first signal(), for ever. _Fork does neither,
- * and what follows it here is async-signal-safe. ThreadSanitizer wants to see the fork. */
-static pid_t fork_to_exec(void)
-{
-#ifdef __SANITIZE_THREAD__
-    return fork();
-#else
-    return _Fork();
-#endif
-}
+enum { EXEC_MS = 3000, STARTS_MAX = 3 };
 
-pid_t process_start(const char *const argv[], const char *const environment[], const char *stdout_path,
-                    const char *stderr_path)
+static pid_t start_once(const char *const argv[], const char *const environment[], const char *stdout_path,
+                        const char *stderr_path)
 {
     pid_t parent = getpid();
-    pid_t pid = fork_to_exec();
+    pid_t pid = fork();
     ck_assert_msg(pid >= 0, "fork: %s", strerror(errno));
     if (pid > 0) return pid;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -46,6 +37,25 @@ pid_t process_start(const char *const argv[], const char *const environment[], c
     (void)signal(SIGPIPE, SIG_DFL);
     execve(argv[0], (char *const *)argv, environment ? (char *const *)environment : environ);
     _exit(127);
+}
+
+/* Now and then a child of a test with threads sleeps before its exec, for ever; another one is made then. The
+ * pipe's end that it has closes with the exec. */
+pid_t process_start(const char *const argv[], const char *const environment[], const char *stdout_path,
+                    const char *stderr_path)
+{
+    for (int i = 0; i < STARTS_MAX; i++) {
+        int ends[2];
+        ck_assert_msg(pipe2(ends, O_CLOEXEC) == 0, "pipe2: %s", strerror(errno));
+        pid_t pid = start_once(argv, environment, stdout_path, stderr_path);
+        (void)close(ends[1]);
+        struct pollfd started = {.fd = ends[0], .events = POLLIN};
+        bool runs = poll(&started, 1, (int)test_ms(EXEC_MS)) != 0;
+        (void)close(ends[0]);
+        if (runs) return pid;
+        process_kill(pid);
+    }
+    ck_abort_msg("%s: its process does not get to it", argv[0]);
 }
 
 bool process_ended(pid_t pid, int *out_status)
