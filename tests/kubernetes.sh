@@ -75,7 +75,7 @@ for overlay in kubernetes/overlays/*/; do
 done
 
 # The example's user may do what config/redis/users.acl says, and what Sentinel and Cluster need besides.
-user="$(grep '^user phoenix ' config/redis/users.acl) +role +cluster|slots +cluster|info +asking >example-password"
+user="$(grep '^user phoenix ' config/redis/users.acl) +cluster|slots +cluster|info +asking >example-password"
 grep -qxF "$user" kubernetes/components/example-secrets/users.acl || fail "the example's users are not those of config/redis/users.acl"
 echo "ok      the example's user is that of config/redis/users.acl"
 
