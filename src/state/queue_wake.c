@@ -150,14 +150,11 @@ static void on_stood(struct queue_op *op)
     struct queue_waits *w = op->arg;
     w->stand_runs = false;
     if (atomic_load(&w->closed)) return;
-    if (op->status != STATUS_OK || !op->in.wait.waits) {
-        atomic_store(&w->standing, false);
-        end_epoch(w);
-    }
-    if (op->status != STATUS_OK || op->count > 0) {
-        end_epoch(w); /* they may have become ready before we stood */
-        look_all(w);
-    }
+    bool stands = op->status == STATUS_OK && op->in.wait.waits;
+    if (!stands) atomic_store(&w->standing, false);
+    if (!stands || op->count > 0) end_epoch(w);
+    /* They may have become ready before we stood; where Redis will not have us, nobody tells us of any. */
+    if (op->status != STATUS_OK || op->count > 0) look_all(w);
     bool waits = queue_waits_waiting(w) > 0;
     bool again = w->stand_again || (op->status == STATUS_OK && waits && !op->in.wait.waits);
     w->stand_again = false;

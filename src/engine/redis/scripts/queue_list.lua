@@ -23,7 +23,7 @@ end
 
 local from = 0
 if score ~= '' then
-    local there = last ~= '' and call('ZSCORE', key, last)
+    local there = call('ZSCORE', key, last)
     if last == '' then
         from = call('ZCOUNT', key, '-inf', score) -- bad items: each has a score of its own
     elseif there and tonumber(there) == tonumber(score) then
